@@ -1,0 +1,1 @@
+"""The thinking: pure decisions, one noun a file."""

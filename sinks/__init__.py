@@ -1,0 +1,1 @@
+"""The hands: one kind of effect a file."""

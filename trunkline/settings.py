@@ -1,0 +1,173 @@
+"""What can be set, its limits and its defaults; config.py reads it from file and environment."""
+
+import re
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
+
+# Kubernetes gives every pod variables for each Service of its namespace; a Service called
+# `trunkline` or `trunkline-ingest` must not stop the pods behind it.
+SERVICE_LINK = re.compile(r"_SERVICE_(HOST|PORT)(_\w+)?$|_PORT(_\d+_(TCP|UDP|SCTP)(_\w+)?)?$")
+
+
+def _split(value: object) -> object:
+    """Lists may be written with commas or line breaks, as the environment and secret files need."""
+    if isinstance(value, str):
+        return [part.strip() for part in re.split(r"[,\n]", value) if part.strip()]
+    return value
+
+
+TextList = Annotated[list[str], BeforeValidator(_split)]
+Bind = Annotated[str, Field(pattern=r"^(unix:/.+|(\[[0-9a-fA-F:.]+\]|[^:\[\]/]+):\d{1,5})$")]
+AccountName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+
+
+class PublicKeyEntry(Section):
+    key: str
+    not_before: str | None = None
+    not_after: str | None = None
+
+
+def _key_entries(value: object) -> object:
+    """`KEY` or `KEY;not_before=…;not_after=…`, several by comma or line; or a list."""
+    value = _split(value)
+    if not isinstance(value, list):
+        return value
+    return [_key_entry(entry) if isinstance(entry, str) else entry for entry in value]
+
+
+def _key_entry(text: str) -> dict[str, str]:
+    key, *limits = (part.strip() for part in text.split(";"))
+    entry = {"key": key}
+    for limit in limits:
+        name, equals, value = limit.partition("=")
+        if not equals:
+            raise ValueError(f"{limit!r} is not not_before=TIME or not_after=TIME")
+        entry[name.strip()] = value.strip()
+    return entry
+
+
+PublicKeys = Annotated[tuple[PublicKeyEntry, ...], BeforeValidator(_key_entries)]
+
+
+class Credentials(Section):
+    """What one Telnyx account needs. Ingest uses the public keys and never the API key."""
+
+    public_key: PublicKeys = ()
+    public_key_file: Path | None = None
+    api_key: SecretStr | None = None
+    api_key_file: Path | None = None
+
+
+class TelnyxSection(Credentials):
+    base_url: str = "https://api.telnyx.com/v2"
+
+
+class AccountSection(Credentials):
+    name: AccountName
+
+
+class IngestSection(Section):
+    bind: Bind = "0.0.0.0:8080"
+    workers: int = Field(1, ge=1, le=64)
+    answer_seconds: float = Field(1.0, gt=0.05, le=30, description="bound on any answer (P7)")
+    retry_after_seconds: int = Field(2, ge=1, le=3600)
+    timestamp_tolerance_seconds: int = Field(300, ge=1, le=300)
+    headers_seconds: float = Field(5.0, gt=0, le=60)
+    body_seconds: float = Field(10.0, gt=0, le=120)
+    idle_seconds: float = Field(75.0, gt=0, le=3600)
+    body_bytes_max: int = Field(1_000_000, ge=1, le=1_000_000)
+    header_bytes_max: int = Field(16_384, ge=1_024, le=262_144)
+    header_count_max: int = Field(100, ge=8, le=1_000)
+    target_bytes_max: int = Field(2_048, ge=64, le=65_536)
+    connections_max: int = Field(4_096, ge=1, le=65_536)
+    inflight_bytes_max: int = Field(64 * 1024 * 1024, ge=1_000_000)
+    flush_records_max: int = Field(512, ge=1, le=10_000)
+    flush_bytes_max: int = Field(1_048_576, ge=65_536)
+    dedupe_entries_max: int = Field(50_000, ge=0)
+    refusals_kept: int = Field(32, ge=0, le=1_000)
+    drain_delay_seconds: float = Field(5.0, ge=0, le=300)
+    drain_seconds: float = Field(10.0, gt=0, le=300)
+    key_reload_seconds: float = Field(2.0, gt=0, le=3600)
+    clock_skew_alarm_seconds: float = Field(5.0, gt=0)
+
+
+class ProbeSection(Section):
+    bind: Bind = "0.0.0.0:9090"
+    loop_lag_seconds_max: float = Field(5.0, gt=0)
+
+
+class ConsoleSection(Section):
+    bind: Bind = "127.0.0.1:8088"
+
+
+class ArchiveSection(Section):
+    origins: TextList = []
+
+
+class TopicsSection(Section):
+    prefix: str = Field("", pattern=r"^[A-Za-z0-9._-]{0,100}$")
+    partitions: int = Field(12, ge=1, le=1_000)
+    replicas: int = Field(3, ge=1, le=32)
+    in_sync_replicas_min: int = Field(2, ge=1, le=32)
+    retention_hours: int = Field(24 * 14, ge=1)
+    record_bytes_max: int = Field(2_097_152, ge=1_100_000)
+    overrides: dict[str, "TopicOverride"] = {}
+
+
+class TopicOverride(Section):
+    """One topic's own figures, under `topics.overrides`; what is left out follows `topics`."""
+
+    partitions: int | None = Field(None, ge=1, le=1_000)
+    replicas: int | None = Field(None, ge=1, le=32)
+    in_sync_replicas_min: int | None = Field(None, ge=1, le=32)
+    retention_hours: int | None = Field(None, ge=1)
+    record_bytes_max: int | None = Field(None, ge=1_100_000)
+    compacted: bool | None = None
+
+
+class SqliteSection(Section):
+    """The embedded stream's own figures."""
+
+    partitions: int = Field(8, ge=1, le=64)
+    busy_seconds: float = Field(0.5, gt=0, le=30)
+    poll_seconds: float = Field(0.02, gt=0, le=5)
+    retention_sweep_seconds: float = Field(60.0, gt=0)
+
+
+class KafkaSection(Section):
+    request_seconds: float = Field(5.0, gt=0)
+    close_seconds: float = Field(5.0, gt=0)
+    flush_interval_ms: float = Field(0.0, ge=0, le=100)
+
+
+class LogSection(Section):
+    format: Literal["json", "text"] = "text"
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    queue_records_max: int = Field(10_000, ge=100)
+    refusals_per_second_max: int = Field(5, ge=0)
+
+
+class Settings(Section):
+    stream: str = "sqlite:///var/stream.db"
+    ledger: str = "sqlite:///var/ledger.db"
+    store: str = "file:///var/store"
+    rules: Path = Path("rules.yaml")
+    telnyx: TelnyxSection = TelnyxSection()
+    accounts: tuple[AccountSection, ...] = ()
+    ingest: IngestSection = IngestSection()
+    probe: ProbeSection = ProbeSection()
+    console: ConsoleSection = ConsoleSection()
+    archive: ArchiveSection = ArchiveSection()
+    topics: TopicsSection = TopicsSection()
+    sqlite: SqliteSection = SqliteSection()
+    kafka: KafkaSection = KafkaSection()
+    log: LogSection = LogSection()
+
+
+TopicsSection.model_rebuild()

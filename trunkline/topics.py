@@ -1,0 +1,38 @@
+"""Which topic an event belongs to, and what each topic should look like."""
+
+from collections.abc import Callable
+
+CALLS = "telnyx.calls"
+RECORDINGS = "telnyx.recordings"
+VIDEO = "telnyx.video"
+OTHER = "telnyx.other"
+QUARANTINE = "telnyx.quarantine"
+COMMANDS = "trunkline.commands"
+RESULTS = "trunkline.results"
+CHANGES = "trunkline.changes"
+DEAD = "trunkline.dead"
+
+# What the door may write to; it is ready when these exist.
+INGESTED = (CALLS, RECORDINGS, VIDEO, OTHER, QUARANTINE)
+ALL = (*INGESTED, COMMANDS, RESULTS, CHANGES, DEAD)
+
+
+def route(event_type: str) -> str:
+    """The topic of a Telnyx event type.
+
+    Saved recordings, stored transcriptions and compositions leave their family for RECORDINGS;
+    a live `call.transcription` is part of the call and stays in order with it.
+    """
+    if ".recording." in event_type or ".composition." in event_type:
+        return RECORDINGS if event_type.startswith(("call.", "conference.", "video.")) else OTHER
+    if event_type.startswith(("call.", "conference.", "streaming.", "siprec.")):
+        return CALLS
+    if event_type.startswith("video."):
+        return VIDEO
+    return OTHER
+
+
+def prefixed(prefix: str) -> Callable[[str], str]:
+    """Topic names as they are in the stream: an installation may share a cluster with others."""
+    names = {topic: prefix + topic for topic in ALL}
+    return names.__getitem__
