@@ -4,7 +4,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: setup up test check e2e bench soak kafka lock clean
+.PHONY: setup up test check e2e bench soak kafka lock clean help
+SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 
 setup: $(BIN)/trunkline ## .venv with trunkline in it, and nothing else
 
@@ -27,11 +28,37 @@ up: setup ## the whole product on one machine, with live synthetic traffic
 test: $(VENV)/.dev ## everything that needs only Python
 	@$(BIN)/python -m pytest -q -m "not e2e"
 
-check: $(VENV)/.dev
+check: $(VENV)/.dev ## format, lint, types, architecture
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/python -m pytest -q tests/test_architecture.py
+
+# What the suites need beside Python is installed where missing; the tests start it themselves.
+NEEDED := $(if $(shell command -v java),,openjdk-17-jre-headless) $(if $(shell command -v mvn),,maven) \
+	$(if $(shell command -v chromium),,chromium)
+
+e2e: $(VENV)/.dev ## real Apache Kafka, real Chromium, real processes; skips nothing
+	@$(if $(strip $(NEEDED)),echo "installing $(strip $(NEEDED)) ..." && $(SUDO) apt-get update -qq && \
+		DEBIAN_FRONTEND=noninteractive $(SUDO) apt-get install -y -qq --no-install-recommends $(NEEDED) >/dev/null)
+	@$(BIN)/python -m pytest -q -m e2e
+
+bench: $(VENV)/.bench ## ratios against limits and peers, side by side in one run
+	@$(BIN)/python -m bench
+
+$(VENV)/.bench: $(VENV)/.dev requirements-bench.lock
+	@$(PYTHON) -m venv $(VENV)-bench
+	@$(VENV)-bench/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-bench.lock
+	@touch $@
+
+soak: $(VENV)/.dev ## minutes of load and faults (SOAK_SECONDS)
+	@$(BIN)/python -m tests.load.soak --seconds $${SOAK_SECONDS:-600}
+
+kafka: $(BIN)/trunkline ## a real Apache Kafka on loopback, in the foreground
+	@deploy/kafka/run
+
+help: ## this list
+	@grep -hE '^[a-z0-9]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
 
 lock: ## pin every dependency by hash, without any index or URL
 	@uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url \

@@ -46,13 +46,25 @@ class PublicKey:
 Keys = tuple[PublicKey, ...]
 
 
-def verify(key: PublicKey, signature: bytes, message: bytes) -> bool:
-    # PyNaCl binds no detached verify; the joined form costs one copy of the message.
+def verify(key: PublicKey, signature: bytes, timestamp: bytes, body: bytes) -> bool:
+    """Whether this key signed `timestamp|body`, the two exactly as they were received."""
+    # PyNaCl binds no detached verify: it wants the signature and the message in one piece.
     try:
-        crypto_sign_open(signature + message, key.raw)
+        crypto_sign_open(b"".join((signature, timestamp, b"|", body)), key.raw)
     except BadSignatureError:
         return False
     return True
+
+
+def decode_signature(text: bytes) -> bytes | None:
+    """The 64 bytes, or None unless the text is their one canonical base64 form."""
+    try:
+        raw = binascii.a2b_base64(text, strict_mode=True)
+    except binascii.Error:
+        return None
+    if len(raw) != SIGNATURE_BYTES or binascii.b2a_base64(raw, newline=False) != text:
+        return None
+    return raw
 
 
 class DevelopmentKey:

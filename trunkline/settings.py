@@ -86,8 +86,10 @@ class IngestSection(Section):
     header_count_max: int = Field(100, ge=8, le=1_000)
     target_bytes_max: int = Field(2_048, ge=64, le=65_536)
     connections_max: int = Field(4_096, ge=1, le=65_536)
-    inflight_bytes_max: int = Field(64 * 1024 * 1024, ge=1_000_000)
+    receiving_bytes_max: int = Field(32 * 1024 * 1024, ge=1_000_000)
+    inflight_bytes_max: int = Field(32 * 1024 * 1024, ge=1_100_000)
     flush_records_max: int = Field(512, ge=1, le=10_000)
+    flush_interval_ms: float = Field(2.0, ge=0, le=100)
     flush_bytes_max: int = Field(1_048_576, ge=65_536)
     dedupe_entries_max: int = Field(50_000, ge=0)
     refusals_kept: int = Field(32, ge=0, le=1_000)
@@ -134,7 +136,6 @@ class TopicOverride(Section):
 class SqliteSection(Section):
     """The embedded stream's own figures."""
 
-    partitions: int = Field(8, ge=1, le=64)
     busy_seconds: float = Field(0.5, gt=0, le=30)
     poll_seconds: float = Field(0.02, gt=0, le=5)
     retention_sweep_seconds: float = Field(60.0, gt=0)
@@ -143,7 +144,6 @@ class SqliteSection(Section):
 class KafkaSection(Section):
     request_seconds: float = Field(5.0, gt=0)
     close_seconds: float = Field(5.0, gt=0)
-    flush_interval_ms: float = Field(0.0, ge=0, le=100)
 
 
 class LogSection(Section):

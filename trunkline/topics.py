@@ -2,6 +2,10 @@
 
 from collections.abc import Callable
 
+from trunkline.errors import Misconfigured
+from trunkline.settings import TopicOverride, TopicsSection
+from trunkline.stream import TopicSpec
+
 CALLS = "telnyx.calls"
 RECORDINGS = "telnyx.recordings"
 VIDEO = "telnyx.video"
@@ -30,6 +34,27 @@ def route(event_type: str) -> str:
     if event_type.startswith("video."):
         return VIDEO
     return OTHER
+
+
+def specs(section: TopicsSection) -> tuple[TopicSpec, ...]:
+    """What every topic should be. Compaction is off: events are history, not state."""
+    unknown = set(section.overrides) - set(ALL)
+    if unknown:
+        raise Misconfigured(f"topics.overrides.{min(unknown)}", "no such topic")
+    return tuple(_spec(topic, section) for topic in ALL)
+
+
+def _spec(topic: str, section: TopicsSection) -> TopicSpec:
+    own = section.overrides.get(topic, TopicOverride())
+    return TopicSpec(
+        name=section.prefix + topic,
+        partitions=own.partitions or section.partitions,
+        replicas=own.replicas or section.replicas,
+        in_sync_replicas_min=own.in_sync_replicas_min or section.in_sync_replicas_min,
+        retention_ms=(own.retention_hours or section.retention_hours) * 3_600_000,
+        compacted=own.compacted or False,
+        record_bytes_max=own.record_bytes_max or section.record_bytes_max,
+    )
 
 
 def prefixed(prefix: str) -> Callable[[str], str]:

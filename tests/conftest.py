@@ -1,0 +1,35 @@
+"""What all suites share: the broker, and the rule that nothing is skipped."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.kafka_server import kafka_server
+
+__all__ = ["kafka_server"]
+
+REPORT = "TRUNKLINE_FAULT_REPORT"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def fault_report(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """A file that fault tests, and the processes they start, write a line each to."""
+    if REPORT not in os.environ:
+        os.environ[REPORT] = str(tmp_path_factory.mktemp("report") / "faults.txt")
+    yield
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    report = Path(os.environ.get(REPORT, ""))
+    if report.is_file():
+        terminalreporter.section("fault report")
+        terminalreporter.write(report.read_text(encoding="utf-8"))
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """A suite that skipped proved nothing: that is a failure, not a footnote."""
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if reporter is not None and reporter.stats.get("skipped"):
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED

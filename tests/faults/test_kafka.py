@@ -1,0 +1,199 @@
+"""Faults against a real door process on real Apache Kafka; each ends before the judge."""
+
+import asyncio
+import itertools
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import pytest
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+
+from tests.faults import scenarios
+from tests.faults.ground import Ground, answered, traffic, until
+from tests.kafka_server import KafkaCluster, KafkaServer
+from tests.load.process import HOST, DoorProcess
+from tests.load.sender import Sender
+from tests.load.webhooks import Mix
+
+pytestmark = pytest.mark.e2e
+
+HONEST = Mix(sessions=40)
+CALLS_ONLY = Mix(kinds=("call.initiated",), sessions=40)
+
+# Small and quick to notice, for one machine; what matters here is what the door makes of it.
+BROKER = {"offsets.topic.replication.factor": "1", "auto.create.topics.enable": "false"}
+
+
+@pytest.fixture(scope="module")
+def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaServer]:
+    with KafkaServer(tmp_path_factory.mktemp("kafka"), properties=BROKER) as server:
+        yield server
+
+
+_prefixes = (f"t{number}." for number in itertools.count())
+
+
+@pytest.fixture
+def ground(tmp_path: Path, broker: KafkaServer) -> Ground:
+    """Topics of its own on the common broker."""
+    made = Ground(tmp_path, broker.url, prefix=next(_prefixes))
+    topics(made.door(), "apply")
+    return made
+
+
+def topics(door: DoorProcess, action: str, environment: Mapping[str, str] | None = None) -> None:
+    """`trunkline topics`, as an operator runs it."""
+    done = subprocess.run(
+        [sys.executable, "-m", "trunkline", "topics", action],
+        env={**door.environment, **(environment or {})},
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+async def test_every_200_survives_kill_9_again_and_again(ground: Ground) -> None:
+    await scenarios.killed_under_load(ground, rounds=5, rate=400, name="kafka")
+
+
+async def test_sigterm_under_load_loses_and_refuses_nothing(ground: Ground) -> None:
+    await scenarios.terminated_under_load(ground, rate=300, name="kafka")
+
+
+async def test_a_burst_of_a_hundred_times_the_usual_is_answered(ground: Ground) -> None:
+    await scenarios.burst(ground, "kafka")
+
+
+async def test_a_killed_worker_is_replaced_and_takes_nothing_along(ground: Ground) -> None:
+    await scenarios.worker_killed(ground, "kafka")
+
+
+async def test_a_broker_killed_and_restarted_costs_only_503s(
+    ground: Ground, broker: KafkaServer
+) -> None:
+    with ground.door() as door:
+        async with traffic(door, ground.endless(), 150) as sender:
+            for _ in range(2):
+                await answered(sender, 200, 100)
+                broker.kill()
+                await answered(sender, 503, 100)
+                await until(lambda: not door.ready(), "readiness off")
+                assert door.ask("/livez")[0] == 200
+                await asyncio.to_thread(broker.restart)
+                await until(door.ready, "readiness back", 60)
+                await answered(sender, 200, 100, 60)
+        metrics = door.metrics()
+        summary = await ground.judge("kafka: broker killed x2", sender.log, door, metrics)
+    assert summary.unanswered == 0, "whatever the stream does, each is answered"
+
+
+async def test_a_broker_that_stands_still_for_30_seconds_costs_only_503s(
+    ground: Ground, broker: KafkaServer
+) -> None:
+    with ground.door() as door:
+        async with traffic(door, ground.endless(Mix(body_bytes=20_000)), 150) as sender:
+            await answered(sender, 200, 300)
+            before = door.rss_bytes()
+            broker.pause()
+            try:
+                await answered(sender, 503, 100)
+                await until(lambda: not door.ready(), "readiness off")
+                await asyncio.sleep(25)
+                assert door.metrics()["trunkline_ingest_held_bytes"] < 32 * 1024 * 1024
+                grown = door.rss_bytes() - before
+            finally:
+                broker.resume()
+            await until(door.ready, "readiness back", 60)
+            await answered(sender, 200, 300, 60)
+        metrics = door.metrics()
+        name = f"kafka: broker paused 30 s ({grown / 1e6:.0f} MB more)"
+        summary = await ground.judge(name, sender.log, door, metrics)
+    assert summary.unanswered == 0, "whatever the stream does, each is answered"
+    assert summary.unavailable > 2_000
+    assert grown < 64e6
+
+
+async def test_missing_topics_are_named_and_found_when_they_come(
+    tmp_path: Path, broker: KafkaServer
+) -> None:
+    ground = Ground(tmp_path, broker.url, prefix=next(_prefixes))
+    door = ground.door()
+    door.launch()
+    try:
+        await until(lambda: door.ask("/readyz")[0] == 503, "an answer")
+        async with traffic(door, ground.endless(HONEST), 100) as sender:
+            await answered(sender, 503, 50)
+            status, text = door.ask("/readyz")
+            assert status == 503
+            assert "telnyx.calls" in text
+            await asyncio.to_thread(topics, door, "apply")
+            await until(door.ready, "readiness", 60)
+            await answered(sender, 200, 100, 60)
+        await ground.judge("kafka: topics missing, then created", sender.log, door, door.metrics())
+    finally:
+        door.kill()
+
+
+async def test_a_record_too_large_for_its_topic_is_never_answered_200(ground: Ground) -> None:
+    """A topic that takes less than ours should: `topics plan` names it, the door survives it."""
+    await _alter(ground, "telnyx.calls", {"max.message.bytes": "50000"})
+    with ground.door() as door:
+        large = ground.shots(10, Mix(kinds=("call.initiated",), body_bytes=200_000))
+        mixed = ground.shots(1_000, CALLS_ONLY)
+        for number, shot in enumerate(large):
+            mixed.insert(100 * number + 50, shot)
+        sender = Sender(HOST, door.port, connections=256)
+        await sender.run(mixed, 200)
+        ids = {shot.id for shot in large}
+        too_large = [sent.status for sent in sender.log if sent.shot.id in ids]
+        others = [sent.status for sent in sender.log if sent.shot.id not in ids]
+        await until(door.ready, "readiness", 60)
+        after = await sender.run(ground.shots(200, CALLS_ONLY), 200)
+        await sender.close()
+        name = f"kafka: 10 records too large among 1,000 ({others.count(200)} of them at once)"
+        await ground.judge(name, sender.log, door, door.metrics())
+    assert set(too_large) == {503}, "never a 200 for what was not kept"
+    assert set(others) <= {200, 503}
+    assert others.count(200) > 100
+    assert {sent.status for sent in after} == {200}, "it is over"
+
+
+async def _alter(ground: Ground, topic: str, settings: Mapping[str, str]) -> None:
+    """Change a topic behind our back, as the owner of a cluster may."""
+    address = ground._stream.removeprefix("kafka://")
+    admin = AIOKafkaAdminClient(bootstrap_servers=address)
+    await admin.start()
+    try:
+        resource = ConfigResource(ConfigResourceType.TOPIC, ground._prefix + topic, dict(settings))
+        await admin.alter_configs([resource])
+    finally:
+        await admin.close()
+
+
+async def test_too_few_replicas_cost_only_503s(tmp_path: Path) -> None:
+    replicated = {"offsets.topic.replication.factor": "3", "auto.create.topics.enable": "false"}
+    settings = {"TRUNKLINE_TOPICS_REPLICAS": "3", "TRUNKLINE_TOPICS_IN_SYNC_REPLICAS_MIN": "2"}
+    with KafkaCluster(tmp_path / "kafka", properties=replicated) as cluster:
+        ground = Ground(tmp_path, cluster.url, settings)
+        topics(ground.door(), "apply")
+        with ground.door() as door:
+            async with traffic(door, ground.endless(), 100) as sender:
+                await answered(sender, 200, 100)
+                cluster.servers[1].kill()  # two of three are enough
+                await answered(sender, 200, 200, 60)
+                cluster.servers[2].kill()
+                await answered(sender, 503, 100, 60)
+                await asyncio.to_thread(cluster.servers[1].restart)
+                await asyncio.to_thread(cluster.servers[2].restart)
+                await until(door.ready, "readiness back", 60)
+                await answered(sender, 200, 200, 60)
+            metrics = door.metrics()
+            summary = await ground.judge(
+                "kafka: two of three brokers killed", sender.log, door, metrics
+            )
+        assert summary.unanswered == 0

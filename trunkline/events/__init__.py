@@ -1,0 +1,1 @@
+"""What Telnyx tells us: its kinds of events, and the samples of each we carry ourselves."""
