@@ -10,7 +10,7 @@ from tests.kafka_server import kafka_server
 
 __all__ = ["kafka_server"]
 
-REPORT = "TRUNKLINE_FAULT_REPORT"
+REPORT = "FAULT_REPORT"
 
 
 @pytest.fixture(scope="session", autouse=True)

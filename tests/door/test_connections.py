@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import signal
 
 import pytest
 
@@ -356,3 +357,45 @@ async def test_every_body_released_is_a_body_counted() -> None:
             await door.ask_all(data)
             await until(lambda: not door.door.connections)
             assert door.door._receiving_bytes == 0
+
+
+async def test_what_a_draining_connection_leaves_unanswered_is_counted_once() -> None:
+    async with rig() as door:
+        door.stream.gate.clear()
+        wire = await door.wire()
+        await wire.send(webhook(numbered(1)) + webhook(numbered(2)))
+        await until(lambda: _waiting(door) == 2)
+        door.door.draining = True  # the first answer now ends the connection
+        door.stream.gate.set()
+        assert [one.status for one in await wire.answers()] == [200]
+        await door.until_empty()
+        assert (door.count("accepted"), door.count("gone"), door.received) == (1, 1, 2)
+
+
+def _waiting(door: Rig) -> int:
+    return sum(len(one._replies) for one in door.door._connections)
+
+
+async def test_room_is_made_though_the_oldest_is_just_being_cut_off() -> None:
+    def stuck(*_: object) -> None:
+        raise TimeoutError("it looks for room for ever")
+
+    async with rig(receiving_bytes_max=1_000_000) as door:
+        slow = [await door.wire() for _ in range(9)]
+        for wire in slow[:8]:
+            await wire.send(head("Host: x", "Content-Length: 200000") + b"x" * 120_000)
+        await until(lambda: door.door.held_bytes == 8 * 120_000)
+        await until(lambda: door.door.connections == 9)
+        connections = list(door.door._connections)
+        # In one turn of the loop, as when a deadline passes while a body arrives: the oldest has
+        # been told to go and has not left yet.
+        next(iter(door.door._receiving)).abort()
+        newest = next(one for one in connections if not one.receiving)
+        before = signal.signal(signal.SIGALRM, stuck)
+        signal.setitimer(signal.ITIMER_REAL, 2)
+        try:
+            newest.data_received(head("Host: x", "Content-Length: 200000") + b"x" * 120_000)
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.signal(signal.SIGALRM, before)
+        await until(lambda: door.door.held_bytes <= 1_000_000)

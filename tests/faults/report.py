@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-FILE = "TRUNKLINE_FAULT_REPORT"
+FILE = "FAULT_REPORT"
 
 
 def report(line: str) -> None:

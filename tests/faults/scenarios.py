@@ -30,9 +30,11 @@ async def killed_under_load(ground: Ground, rounds: int, rate: float, name: str)
     assert summary.unanswered > 0, "no kill hit anything"
 
 
-async def terminated_under_load(ground: Ground, rate: float, name: str) -> None:
+async def terminated_under_load(
+    ground: Ground, rate: float, name: str, *, workers: int = 1
+) -> None:
     """SIGTERM: who stops sending once readiness is off sees no refused connection and no 5xx."""
-    door = ground.door()
+    door = ground.door(arguments=("-m", "trunkline", "ingest", "--workers", str(workers)))
     shots = ground.endless()
     with door:
         async with traffic(door, shots, rate) as sender:
@@ -43,7 +45,7 @@ async def terminated_under_load(ground: Ground, rate: float, name: str) -> None:
             metrics = door.metrics()
             sender.stop()
         code = await asyncio.to_thread(door.wait)
-        summary = await ground.judge(f"{name}: SIGTERM", sender.log, door)
+        summary = await ground.judge(f"{name}: SIGTERM, {workers} worker(s)", sender.log, door)
     assert code == 0, door.log[-3000:]
     assert summary.unanswered == summary.unavailable == 0, _fates(sender.log)
     assert metrics["trunkline_ready"] == 0

@@ -32,8 +32,9 @@ async def test_every_200_survives_kill_9_again_and_again(ground: Ground) -> None
     await scenarios.killed_under_load(ground, rounds=8, rate=500, name="embedded")
 
 
-async def test_sigterm_under_load_loses_and_refuses_nothing(ground: Ground) -> None:
-    await scenarios.terminated_under_load(ground, rate=300, name="embedded")
+@pytest.mark.parametrize("workers", [1, 2])
+async def test_sigterm_under_load_loses_and_refuses_nothing(ground: Ground, workers: int) -> None:
+    await scenarios.terminated_under_load(ground, 300, "embedded", workers=workers)
 
 
 async def test_a_burst_of_a_hundred_times_the_usual_is_answered(ground: Ground) -> None:
@@ -229,7 +230,7 @@ async def test_the_slow_and_the_deaf_by_the_hundred_do_not_starve_the_honest(
 def test_the_report_is_written_where_it_is_asked_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("TRUNKLINE_FAULT_REPORT", str(tmp_path / "report"))
+    monkeypatch.setenv("FAULT_REPORT", str(tmp_path / "report"))
     report("a line")
     report("another")
     assert (tmp_path / "report").read_text() == "a line\nanother\n"

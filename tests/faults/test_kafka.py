@@ -62,7 +62,7 @@ async def test_every_200_survives_kill_9_again_and_again(ground: Ground) -> None
 
 
 async def test_sigterm_under_load_loses_and_refuses_nothing(ground: Ground) -> None:
-    await scenarios.terminated_under_load(ground, rate=300, name="kafka")
+    await scenarios.terminated_under_load(ground, 300, "kafka")
 
 
 async def test_a_burst_of_a_hundred_times_the_usual_is_answered(ground: Ground) -> None:
@@ -116,6 +116,43 @@ async def test_a_broker_that_stands_still_for_30_seconds_costs_only_503s(
     assert summary.unanswered == 0, "whatever the stream does, each is answered"
     assert summary.unavailable > 2_000
     assert grown < 64e6
+
+
+async def test_a_door_leaves_when_told_though_its_broker_stands_still(
+    ground: Ground, broker: KafkaServer
+) -> None:
+    with ground.door() as door:
+        async with traffic(door, ground.endless(HONEST), 100) as sender:
+            await answered(sender, 200, 50)
+            broker.pause()
+            try:
+                await answered(sender, 503, 20)
+                door.terminate()
+                await until(lambda: not door.ready(), "readiness off")
+                await answered(sender, 503, 20)  # it still answers whoever has not noticed
+                sender.stop()
+                code = await asyncio.to_thread(door.wait, 40)
+            finally:
+                broker.resume()
+        await ground.judge("kafka: SIGTERM while the broker is paused", sender.log, door)
+    assert code == 0, door.log[-3000:]
+
+
+async def test_a_door_may_start_before_its_broker(ground: Ground, broker: KafkaServer) -> None:
+    broker.kill()
+    door = ground.door()
+    door.launch()
+    try:
+        await until(lambda: door.ask("/readyz")[0] == 503, "an answer")
+        async with traffic(door, ground.endless(HONEST), 100) as sender:
+            await answered(sender, 503, 20)
+            await asyncio.to_thread(broker.restart)
+            await until(door.ready, "readiness", 60)
+            await answered(sender, 200, 50, 60)
+        log = sender.log
+        await ground.judge("kafka: started before its broker", log, door, door.metrics())
+    finally:
+        door.kill()
 
 
 async def test_missing_topics_are_named_and_found_when_they_come(
