@@ -36,7 +36,7 @@ check: $(VENV)/.dev ## format, lint, types, architecture
 
 # What the suites need beside Python is installed where missing; the tests start it themselves.
 NEEDED := $(if $(shell command -v java),,openjdk-17-jre-headless) $(if $(shell command -v mvn),,maven) \
-	$(if $(shell command -v chromium),,chromium)
+	$(if $(shell command -v chromium),,chromium) $(if $(shell command -v strace),,strace)
 
 e2e: $(VENV)/.dev ## real Apache Kafka, real Chromium, real processes; skips nothing
 	@$(if $(strip $(NEEDED)),echo "installing $(strip $(NEEDED)) ..." && $(SUDO) apt-get update -qq && \
@@ -51,7 +51,7 @@ $(VENV)/.bench: $(VENV)/.dev requirements-bench.lock
 	@$(VENV)-bench/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-bench.lock
 	@touch $@
 
-soak: $(VENV)/.dev ## minutes of load and faults (SOAK_SECONDS)
+soak: $(VENV)/.dev ## faults at random under load, for SOAK_SECONDS (600)
 	@$(BIN)/python -m tests.load.soak --seconds $${SOAK_SECONDS:-600}
 
 kafka: $(BIN)/trunkline ## a real Apache Kafka on loopback, in the foreground

@@ -34,6 +34,24 @@ def cpu_seconds(pids: list[int]) -> float:
     return sum(time.clock_gettime(~pid << 3 | 2) for pid in pids)
 
 
+def machine_seconds() -> float:
+    """Core-seconds the whole machine has been busy, whoever with; in ticks of 10 ms."""
+    user, nice, system, _, _, irq, softirq, steal = map(
+        int, Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]
+    )
+    busy = user + nice + system + irq + softirq + steal
+    return busy / os.sysconf("SC_CLK_TCK")
+
+
+def descendants(pid: int) -> list[int]:
+    """The process and all it started that still run: sender, broker, doors."""
+    found = [pid]
+    for one in found:
+        for task in Path(f"/proc/{one}/task").glob("*/children"):
+            found += map(int, task.read_text().split())
+    return found
+
+
 def rss_bytes(pids: list[int]) -> int:
     page = os.sysconf("SC_PAGE_SIZE")
     return sum(int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * page for pid in pids)
@@ -72,7 +90,7 @@ def door(
 class Peer:
     def __init__(self, kafka: str, public_key: str, log: Path) -> None:
         self.port = free_port()
-        command = [PEER_PYTHON, "-m", "uvicorn", "bench.peer:app", f"--port={self.port}"]
+        command = [str(PEER_PYTHON), "-m", "uvicorn", "bench.peer:app", f"--port={self.port}"]
         command += ["--loop=uvloop", "--http=httptools", "--no-access-log", "--log-level=warning"]
         with log.open("ab") as output:
             self._process = subprocess.Popen(

@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,7 +14,7 @@ from pathlib import Path
 import uvloop
 
 from bench import doors
-from bench.doors import Door, Measured, Peer, cpu_seconds
+from bench.doors import Door, Measured, Peer, cpu_seconds, descendants, machine_seconds
 from bench.load import Crowd, Run
 from bench.traffic import MIXED, Mix, Supply
 from bench.unit import Unit
@@ -23,6 +24,7 @@ from trunkline.keys import DevelopmentKey
 
 _WARM_UP = 1_500
 _WARM_WINDOW = 32
+_FOREIGN_CORES_MAX = 0.1
 _PER_SECOND_MAX = 14_000  # webhooks made for a closed loop; no door here is as fast
 
 
@@ -49,6 +51,8 @@ class Measurement:
     run: Run
     cpu: float  # seconds, of the door's processes
     unit: float  # seconds for one verify, mean of just before and just after
+    foreign: float  # cores that neither door nor broker nor sender used: other people's work
+    repeats: int  # answered 200 as already durable: such a 200 costs no append
 
     @property
     def cpu_us(self) -> float:
@@ -66,7 +70,11 @@ class Measurement:
     def others(self, expected: int = 200) -> str:
         """What should not have been answered; empty when all is well."""
         odd = {status: n for status, n in self.run.answers.items() if status != expected}
-        return f"also answered {odd}" if odd else ""
+        words = [f"also answered {odd}"] if odd else []
+        words += [f"{self.repeats} were no new records"] if self.repeats else []
+        if self.foreign > _FOREIGN_CORES_MAX:
+            words.append(f"DISTURBED: others used {self.foreign:.2f} cores")
+        return "; ".join(words)
 
 
 class Ground:
@@ -124,22 +132,31 @@ class Ground:
         gc.disable()  # the sender's pauses must not be the door's latency
         try:
             before = self.unit.measure()
-            run, cpu = uvloop.run(_drive(door, plan, wires))
-            return Measurement(run, cpu, (before + self.unit.measure()) / 2)
+            run, cpu, foreign = uvloop.run(_drive(door, plan, wires))
+            unit = (before + self.unit.measure()) / 2
+            return Measurement(run, cpu, unit, foreign, _repeats(door))
         finally:
             gc.enable()
 
 
-async def _drive(door: Measured, plan: Plan, wires: Iterator[bytes]) -> tuple[Run, float]:
+def _repeats(door: Measured) -> int:
+    if not isinstance(door, Door):
+        return 0
+    return int(door.process.metrics()["trunkline_ingest_duplicates_total"])
+
+
+async def _drive(door: Measured, plan: Plan, wires: Iterator[bytes]) -> tuple[Run, float, float]:
     crowd = Crowd(door.port, plan.connections)
     await crowd.connect()
     await crowd.closed(islice(wires, _WARM_UP), _WARM_WINDOW, plan.seconds)
     await asyncio.sleep(0.1)
-    before = cpu_seconds(door.pids)
+    ours = descendants(os.getpid())
+    began, before, mine = machine_seconds(), cpu_seconds(door.pids), cpu_seconds(ours)
     if plan.rate:
         run = await crowd.scheduled(wires, plan.rate, plan.seconds)
     else:
         run = await crowd.closed(wires, plan.window or plan.connections, plan.seconds)
     cpu = cpu_seconds(door.pids) - before
+    foreign = machine_seconds() - began - (cpu_seconds(ours) - mine)
     await crowd.close()
-    return run, cpu
+    return run, cpu, foreign / run.seconds

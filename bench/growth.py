@@ -15,7 +15,9 @@ _BYTES_MAX = 400_000_000  # made beforehand for one measurement
 def growth(ground: Ground) -> Iterable[Row]:
     plan = Plan(ground.seconds * 0.75)
     for workers in (1, 2):
-        yield _row(ground, f"{workers} workers", plan, workers)
+        yield _row(
+            ground, f"workers: {workers} (two cores shared with sender and broker)", plan, workers
+        )
     for keys in (10, 100_000):
         yield _row(ground, f"{keys:,} record keys", replace(plan, mix=replace(MIXED, keys=keys)))
     for size in (1_000, 10_000, 100_000):

@@ -126,7 +126,7 @@ class Crowd:
 
     async def _finish(self, started: float) -> Run:
         limit = max(self._ends, _now()) + _GIVE_UP_SECONDS
-        while (self._busy or self._due) and _now() < limit:
+        while (self._busy or self._due) and _now() < limit:  # noqa: ASYNC110  # bounded, no event
             await asyncio.sleep(0.002)
         self._run.seconds = _now() - started
         return self._run

@@ -25,7 +25,7 @@ def describe(folder: Path) -> dict[str, Any]:
         "cpu": _cpu(),
         "cores": os.cpu_count(),
         "kernel": platform.release(),
-        "disk": _output("stat", "-f", "-c", "%T", str(folder)),
+        "disk": _output("df", "--output=fstype", str(folder)).rpartition("\n")[2],
         "python": platform.python_version(),
         "kafka": _kafka(),
         "java": _output("java", "--version").partition("\n")[0],

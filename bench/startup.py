@@ -21,10 +21,10 @@ _MIB = 1024 * 1024
 
 def cost(ground: Ground) -> Iterable[Row]:
     times = 1 if ground.quick else 3
-    seconds, peak = _command(times, "-c", "import aiokafka")
-    yield Row(CASE, "python -c 'import aiokafka'", seconds, "s", f"{peak:.0f} MiB")
-    seconds, peak = _command(times, "-m", "trunkline", "--help")
-    yield Row(CASE, "trunkline --help", seconds, "s", f"{peak:.0f} MiB")
+    imported = "import aiokafka"
+    resident = f"{_resident_mib(imported):.0f} MiB"
+    yield Row(CASE, f"python -c '{imported}'", _seconds(times, "-c", imported), "s", resident)
+    yield Row(CASE, "trunkline --help", _seconds(times, "-m", "trunkline", "--help"), "s")
     yield from _door(ground, "on Kafka", ground.on_kafka, times)
     yield from _door(ground, "embedded", ground.embedded, times)
 
@@ -53,17 +53,18 @@ def _door(
     yield Row(CASE, what, after, "MiB", beside, target, met)
 
 
-def _command(times: int, *arguments: str) -> tuple[float, float]:
-    """Seconds, and the most memory it held in MiB."""
-    runs = [_once([sys.executable, *arguments]) for _ in range(times)]
-    return median(run[0] for run in runs), max(run[1] for run in runs)
+def _seconds(times: int, *arguments: str) -> float:
+    return median(_once([sys.executable, *arguments]) for _ in range(times))
 
 
-def _once(command: Sequence[str]) -> tuple[float, float]:
+def _once(command: Sequence[str]) -> float:
     began = time.monotonic()
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-    _, status, usage = os.wait4(process.pid, 0)
-    # Waited for behind its back, to learn its memory: let Popen know.
-    process.returncode = os.waitstatus_to_exitcode(status)
-    assert process.returncode == 0, command
-    return time.monotonic() - began, usage.ru_maxrss / 1024
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    return time.monotonic() - began
+
+
+def _resident_mib(code: str) -> float:
+    """Asked of the child itself: wait4's maxrss also counts what it held of ours before exec."""
+    code += "; print(open('/proc/self/statm').read().split()[1])"
+    text = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True).stdout
+    return int(text) * os.sysconf("SC_PAGE_SIZE") / _MIB

@@ -1,7 +1,10 @@
 """How much of a core one webhook costs: ours, ours on one machine, and the peer, taking turns."""
 
+import os
+import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
+from pathlib import Path
 from statistics import median
 
 from bench.doors import Measured
@@ -10,6 +13,7 @@ from bench.table import Row, at_least, at_most
 from bench.traffic import CALLS
 
 CASE = "As fast as it goes (closed loop), side by side"
+_SYNCS = 200
 _VERIFIES_MAX = 1.6
 _PEER_RATIO_MIN = 8
 _EMBEDDED_RATIO_MIN = 1
@@ -20,7 +24,20 @@ Start = Callable[[], AbstractContextManager[Measured]]
 def unit(ground: Ground) -> Iterable[Row]:
     seen = [ground.unit.measure() for _ in range(3 if ground.quick else 10)]
     spread = f"{min(seen) * 1e6:.1f} to {max(seen) * 1e6:.1f}"
-    yield Row("The unit", "one Ed25519 verify by libsodium", median(seen) * 1e6, "us", spread)
+    yield Row("The units", "one Ed25519 verify by libsodium", median(seen) * 1e6, "us", spread)
+    synced = sorted(_sync(ground.folder / "synced"))
+    beside = f"p99 {synced[int(len(synced) * 0.99)] * 1e3:.2f}"
+    yield Row("The units", "one fsync after 4 KB", median(synced) * 1e3, "ms", beside)
+
+
+def _sync(path: Path) -> Iterable[float]:
+    """What the embedded stream waits for; an ideal disk here would flatter it."""
+    with path.open("wb", buffering=0) as file:
+        for _ in range(_SYNCS):
+            file.write(bytes(4096))
+            began = time.monotonic()
+            os.fsync(file.fileno())
+            yield time.monotonic() - began
 
 
 def side_by_side(ground: Ground) -> Iterable[Row]:
@@ -59,7 +76,7 @@ def side_by_side(ground: Ground) -> Iterable[Row]:
 def _speed(name: str, found: Sequence[Measurement]) -> Row:
     speeds = [one.run.per_second() for one in found]
     beside = f"{min(speeds):,.0f} to {max(speeds):,.0f}, {found[0].busy:.2f} cores"
-    odd = next((one.others() for one in found if one.others()), "")
+    odd = " / ".join(one.others() for one in found if one.others())
     return Row(CASE, name, median(speeds), "accepted/s", ", ".join(filter(None, (beside, odd))))
 
 

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 
 from ingest.connection import Connection
+from ingest.descriptors import connections_allowed
 from ingest.door import Door, Refusal
 from ingest.forensics.explanation import explain
 from ingest.forensics.report import as_dict
@@ -19,7 +20,7 @@ from trunkline.errors import Misconfigured, StreamError
 from trunkline.keys import Keyring, Keys
 from trunkline.log import Log, Sampler
 from trunkline.metrics import Metrics
-from trunkline.probe import METRICS_TYPE, Page, Route, split_bind
+from trunkline.probe import METRICS_TYPE, Page, Route, address_text, reason, split_bind
 from trunkline.service import Heart, until
 from trunkline.settings import Settings
 from trunkline.stream import Stream
@@ -54,6 +55,10 @@ class Ingest:
         log: Log | None = None,
     ) -> None:
         limits = settings.ingest
+        allowed = connections_allowed(limits.connections_max)
+        if allowed < limits.connections_max:
+            _log.warning("the system allows fewer connections", extra={"connections_max": allowed})
+            limits = limits.model_copy(update={"connections_max": allowed})
         topic_name = topics.prefixed(settings.topics.prefix)
         self.metrics = Metrics()
         self.health = Health()
@@ -82,11 +87,13 @@ class Ingest:
         """Open from entering to leaving the block; leaving drains. Yields the address bound."""
         loop = asyncio.get_running_loop()
         listener = listen(bind, share_port=share_port)
-        server = await loop.create_server(lambda: Connection(self.door), sock=listener)
+        server = await loop.create_server(
+            lambda: Connection(self.door), sock=listener, backlog=_BACKLOG
+        )
         watch = loop.create_task(self._watch(), name="watch")
         beat = loop.create_task(self.heart.beat(), name="heart")
         try:
-            yield "{}:{}".format(*listener.getsockname()[:2])
+            yield address_text(listener.getsockname())
         finally:
             server.close()
             await self.door.drain(self._settings.ingest.drain_seconds)
@@ -236,7 +243,7 @@ def listen(bind: str, *, share_port: bool) -> socket.socket:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         listener.bind(address)
         listener.listen(_BACKLOG)
-    except OSError as error:
-        raise Misconfigured("ingest.bind", f"cannot listen on {bind}: {error.strerror}") from None
+    except (OSError, UnicodeError) as error:
+        raise Misconfigured("ingest.bind", f"cannot listen on {bind}: {reason(error)}") from None
     listener.setblocking(False)  # noqa: FBT003  # its only argument
     return listener

@@ -45,6 +45,7 @@ class Connection(asyncio.Protocol):
         self._headers: list[tuple[bytes, bytes]] = []
         self._head: Head | None = None
         self._head_bytes = 0
+        self._pipelined = False
         self._body: list[bytes] = []
         self._body_bytes = 0
 
@@ -120,8 +121,9 @@ class Connection(asyncio.Protocol):
     def on_message_begin(self) -> None:
         if self._ending:
             raise answers.PIPELINED  # heard by nobody: it ends the parsing
-        if not self.receiving:  # a pipelined request; its bytes are counted from the next chunk on
+        if not self.receiving:  # its bytes are counted only from the next chunk on
             self._begin()
+            self._pipelined = True
 
     def on_url(self, url: bytes) -> None:
         self._target += url
@@ -135,7 +137,10 @@ class Connection(asyncio.Protocol):
 
     def on_headers_complete(self) -> None:
         limits = self._door.limits
-        if len(self._headers) > limits.header_count_max or (
+        if len(self._headers) > limits.header_count_max:
+            raise answers.HEADERS_LARGE
+        # All bytes heard since the request began are a cheap bound; the sum is exact.
+        if (self._pipelined or self._head_bytes > limits.header_bytes_max) and (
             sum(len(n) + len(v) + 4 for n, v in self._headers) > limits.header_bytes_max
         ):
             raise answers.HEADERS_LARGE
@@ -173,7 +178,7 @@ class Connection(asyncio.Protocol):
         if not self.paused:  # then its deadline is for reading answers
             self.deadline = _FOREVER  # from here the door bounds the answer
         keep = head.keepable and self._parser.should_keep_alive() and not self._half_closed
-        reply = Reply(self, self._door.clock.monotonic(), keep=keep)
+        reply = Reply(self.send_ready, self._door.clock.monotonic(), keep=keep)
         self._replies.append(reply)
         self._ending = not keep
         field = head.fields.get
@@ -239,7 +244,7 @@ class Connection(asyncio.Protocol):
         self._release()
         self._reset()
         self.deadline = _FOREVER
-        reply = Reply(self, now, keep=False)
+        reply = Reply(self.send_ready, now, keep=False)
         self._replies.append(reply)
         self._transport.pause_reading()
         self._door.refused(fault, asked, reply)

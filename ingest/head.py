@@ -98,7 +98,7 @@ def _framing(version: str, fields: Mapping[bytes, bytes]) -> bool:
     if coding is None:
         return False
     # Another hop may skip a coding it does not know and see a different body than we do.
-    if coding.lower() != b"chunked" or version == "1.0" or b"content-length" in fields:
+    if coding.lower() != b"chunked" or version == "1.0":
         raise MALFORMED
     return True
 

@@ -1,18 +1,15 @@
 """The place in line of one request's answer: pipelined answers leave in the order they are due."""
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
 from ingest.answers import Answer
 
-if TYPE_CHECKING:
-    from ingest.connection import Connection
-
 
 class Reply:
-    __slots__ = ("answer", "connection", "forgotten", "keep", "since")
+    __slots__ = ("_send_ready", "answer", "forgotten", "keep", "since")
 
-    def __init__(self, connection: "Connection", since: float, *, keep: bool) -> None:
-        self.connection = connection
+    def __init__(self, send_ready: Callable[[], bool], since: float, *, keep: bool) -> None:
+        self._send_ready = send_ready
         self.since = since
         self.keep = keep
         self.answer: Answer | None = None
@@ -23,4 +20,4 @@ class Reply:
         if self.forgotten:
             return False
         self.answer = answer
-        return self.connection.send_ready()
+        return self._send_ready()

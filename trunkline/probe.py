@@ -2,10 +2,13 @@
 
 import asyncio
 import contextlib
+import os
+import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
+from typing import Any
 
 from trunkline.errors import Misconfigured
 
@@ -40,6 +43,23 @@ def split_bind(setting: str, bind: str) -> tuple[str, int]:
     return host.strip("[]"), int(port)
 
 
+def address_text(address: tuple[Any, ...]) -> str:
+    """A socket's address as a URL would have it."""
+    host, port = address[:2]
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def reason(error: OSError | UnicodeError) -> str:
+    """Why an address cannot be listened on."""
+    # Loops put a sentence of their own into strerror, which repeats the address; a failed look-up
+    # has numbers of its own.
+    if isinstance(error, UnicodeError):
+        return "not a host name"
+    if error.errno and not isinstance(error, socket.gaierror):
+        return os.strerror(error.errno)
+    return str(error.strerror or error)
+
+
 @contextlib.asynccontextmanager
 async def serve(
     setting: str,
@@ -62,9 +82,9 @@ async def serve(
         else:
             host, port = split_bind(setting, bind)
             server = await asyncio.start_server(pages.answer, host, port, limit=_HEAD_BYTES_MAX)
-            address = "{}:{}".format(*server.sockets[0].getsockname()[:2])
-    except OSError as error:
-        raise Misconfigured(setting, f"cannot listen on {bind}: {error.strerror}") from None
+            address = address_text(server.sockets[0].getsockname())
+    except (OSError, UnicodeError) as error:
+        raise Misconfigured(setting, f"cannot listen on {bind}: {reason(error)}") from None
     try:
         yield address
     finally:
@@ -119,7 +139,8 @@ def _host(lines: list[str]) -> str:
     for line in lines:
         name, _, value = line.partition(":")
         if name.lower() == "host":
-            return value.strip().rpartition(":")[0] or value.strip()
+            host, colon, port = value.strip().rpartition(":")
+            return host if colon and port.isdecimal() else value.strip()
     return ""
 
 

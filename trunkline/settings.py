@@ -19,7 +19,10 @@ def _split(value: object) -> object:
 
 
 TextList = Annotated[list[str], BeforeValidator(_split)]
-Bind = Annotated[str, Field(pattern=r"^(unix:/.+|(\[[0-9a-fA-F:.]+\]|[^:\[\]/]+):\d{1,5})$")]
+_TCP = r"(\[[0-9a-fA-F:.]+\]|[^:\[\]/]+):\d{1,5}"
+Bind = Annotated[str, Field(pattern=f"^{_TCP}$")]
+# The parent of several workers asks each of them over a socket in a folder of its own.
+ProbeBind = Annotated[str, Field(pattern=f"^(unix:/.+|{_TCP})$")]
 AccountName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
 
 
@@ -100,7 +103,7 @@ class IngestSection(Section):
 
 
 class ProbeSection(Section):
-    bind: Bind = "0.0.0.0:9090"
+    bind: ProbeBind = "0.0.0.0:9090"
     loop_lag_seconds_max: float = Field(5.0, gt=0)
 
 

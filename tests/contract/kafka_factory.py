@@ -1,6 +1,5 @@
 """The contract's storage on a real broker, and a producer that is not ours."""
 
-import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 
@@ -18,7 +17,8 @@ async def kafka_streams(
     specs: Sequence[TopicSpec],
 ) -> AsyncIterator[Callable[[], Awaitable[Stream]]]:
     """Streams on the shared broker, where the topics of specs exist; all closed at the end."""
-    url = (await asyncio.to_thread(shared_server)).url
+    # In this very thread: the broker dies with the thread that started it.
+    url = shared_server().url
     topics = [spec.name for spec in specs]
     size = max(spec.record_bytes_max for spec in specs)
     async with AsyncExitStack() as stack:

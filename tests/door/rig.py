@@ -60,6 +60,11 @@ def numbered(number: int) -> bytes:
     return BODY.replace(b"e-1", b"e-%d" % number)
 
 
+def sized(size: int) -> bytes:
+    """A readable body of so many bytes."""
+    return (b'{"id":"big","event_type":"call.cost","p":"' + b"x" * size)[: size - 2] + b'"}'
+
+
 def head(
     *lines: str, method: str = "POST", target: str = "/webhooks/telnyx", version: str = "HTTP/1.1"
 ) -> bytes:

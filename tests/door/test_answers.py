@@ -13,17 +13,15 @@ from tests.door.rig import (
     chunks,
     head,
     lines_of,
-    numbered,
     rig,
     sign,
-    until,
+    sized,
     webhook,
 )
 from tests.load.webhooks import request
 from trunkline import topics
 from trunkline.clock import rfc3339
 from trunkline.envelope import Envelope
-from trunkline.errors import RecordRefused, StreamUnavailable
 
 NOT_AUTHENTIC = b'{"error":"not authentic"}'
 
@@ -44,18 +42,6 @@ async def test_an_honest_webhook_is_answered_200_and_kept_to_the_byte() -> None:
         assert envelope.headers["tl-account"] == "default"
         assert envelope.headers["tl-received-at"] == rfc3339(NOW)
         assert door.count("accepted") == door.received == 1
-
-
-async def test_nothing_is_answered_before_the_record_is_durable() -> None:
-    async with rig() as door:
-        door.stream.gate.clear()
-        wire = await door.wire()
-        await wire.send(webhook())
-        await until(lambda: door.appender.bytes_held)
-        assert door.received == 0
-        assert not wire.reader._buffer  # type: ignore[attr-defined]  # nothing has come
-        door.stream.gate.set()
-        assert (await wire.answer()).status == 200
 
 
 async def test_an_account_has_its_own_path_and_keys() -> None:
@@ -257,13 +243,6 @@ async def test_any_content_encoding_is_refused() -> None:
             assert got.status == 415
 
 
-LARGE = b'{"id":"big","event_type":"call.cost","p":"' + b"x" * 1_000_000
-
-
-def sized(size: int) -> bytes:
-    return LARGE[: size - 2] + b'"}'
-
-
 @pytest.mark.parametrize(("size", "status"), [(1_000_000, 200), (1_000_001, 413)])
 async def test_a_body_may_have_a_million_bytes_declared_or_streamed(size: int, status: int) -> None:
     body = sized(size)
@@ -280,78 +259,3 @@ async def test_a_declared_size_is_refused_before_any_body_is_sent() -> None:
         for size in ("1000001", "99999999999", "18446744073709551615"):
             lines = ["Host: x", f"Content-Length: {size}"]
             assert (await door.ask(head(*lines))).status == 413
-
-
-async def test_a_stream_that_fails_is_answered_503_with_a_time_to_come_back() -> None:
-    async with rig(retry_after_seconds=7) as door:
-        for failure in (StreamUnavailable("down"), RecordRefused("too large")):
-            door.stream.failure = failure
-            wire = await door.wire()
-            await wire.send(webhook())
-            got = await wire.answer()
-            assert (got.status, got.headers["retry-after"]) == (503, "7")
-            door.stream.failure = None
-            await wire.send(webhook(numbered(9 + int(door.received))))
-            assert (await wire.answer()).status == 200, "the connection lives"
-        assert door.count("unavailable") == 2
-
-
-async def test_a_stream_that_hangs_is_answered_503_when_the_time_is_up() -> None:
-    async with rig() as door:
-        door.stream.gate.clear()
-        wire = await door.wire()
-        await wire.send(webhook())
-        await until(lambda: door.appender.bytes_held)
-        door.clock.advance(1.0)
-        assert (await wire.answer()).status == 503
-        door.stream.gate.set()
-        await until(lambda: door.bodies)
-        await wire.send(webhook())
-        assert (await wire.answer()).status == 200, "what landed late is harmless"
-
-
-async def test_bytes_waiting_for_the_stream_are_bounded() -> None:
-    async with rig(inflight_bytes_max=1_100_000) as door:
-        door.stream.gate.clear()
-        wire = await door.wire()
-        await wire.send(webhook(sized(1_000_000)))
-        await until(lambda: door.appender.bytes_held)
-        body = b'{"id":"2","event_type":"call.cost","p":"' + b"x" * 200_000 + b'"}'
-        assert (await door.ask(webhook(body))).status == 503
-        assert door.appender.bytes_held < 1_100_000
-        door.stream.gate.set()
-        assert (await wire.answer()).status == 200
-
-
-async def test_a_webhook_that_comes_again_is_kept_once_and_answered_200() -> None:
-    async with rig() as door:
-        wire = await door.wire()
-        for _ in range(3):
-            await wire.send(webhook())
-            assert (await wire.answer()).status == 200
-        assert door.bodies == [BODY]
-        assert door.count("accepted") == 3
-        assert door.metrics.ingest_duplicates.value == 2
-
-
-async def test_a_repeat_of_what_is_not_yet_durable_waits_for_durability_too() -> None:
-    async with rig() as door:
-        door.stream.failure = StreamUnavailable("down")
-        assert (await door.ask(webhook())).status == 503
-        assert (await door.ask(webhook())).status == 503, "failing is not durable"
-        door.stream.failure = None
-        assert (await door.ask(webhook())).status == 200
-        assert door.bodies == [BODY]
-
-
-async def test_the_same_id_from_two_accounts_is_two_events() -> None:
-    async with rig() as door:
-        signed = sign(BODY, key=OTHER_KEY)
-        theirs = request(
-            BODY,
-            signed["telnyx-timestamp"],
-            signed["telnyx-signature-ed25519"],
-            path="/webhooks/telnyx/acme",
-        )
-        assert (await door.ask(webhook())).status == (await door.ask(theirs)).status == 200
-        assert door.bodies == [BODY, BODY]

@@ -200,3 +200,14 @@ async def test_the_proof_covers_the_body_however_it_is_framed() -> None:
         assert (await door.ask(streamed + chunks(BODY[:-1]))).status == 401
         assert (await door.ask(streamed + chunks(BODY, 7, 11))).status == 200
         assert sign(BODY) == sign(BODY)
+
+
+async def test_a_large_head_is_refused_behind_another_request_and_in_pieces_too() -> None:
+    large = head(*lines_of(), "a: " + "x" * 20_000) + BODY
+    async with rig() as door:
+        wire = await door.wire()
+        await wire.send(webhook() + large[:-600])
+        assert (await wire.answer()).status == 200
+        await wire.send(large[-600:])
+        assert [one.status for one in await wire.answers()] == [431]
+        assert door.refused("headers_too_large") == 1

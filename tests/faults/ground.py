@@ -25,8 +25,8 @@ class Ground:
         self.folder = folder
         self.key = DevelopmentKey()
         self.keys = {self.key.public.text: self.key.public}
-        self._stream = stream
-        self._prefix = prefix
+        self.stream = stream
+        self.prefix = prefix
         self._settings = {
             "TELNYX_PUBLIC_KEY": self.key.public.text,
             "TRUNKLINE_TOPICS_PARTITIONS": "3",
@@ -44,7 +44,7 @@ class Ground:
         arguments: Sequence[str] = ("-m", "trunkline", "ingest"),
     ) -> DoorProcess:
         own = {**self._settings, **(settings or {})}
-        return DoorProcess(self.folder, self._stream, own, arguments=arguments)
+        return DoorProcess(self.folder, self.stream, own, arguments=arguments)
 
     def endless(self, mix: Mix = MIXED) -> Iterator[Shot]:
         self._pools += 1
@@ -69,7 +69,7 @@ class Ground:
             log,
             deliveries,
             self.keys,
-            quarantine=f"{self._prefix}telnyx.quarantine",
+            quarantine=f"{self.prefix}telnyx.quarantine",
             refusals_due=refusals_due,
         )
         problems = summary.violations + (check_metrics(log, metrics) if metrics else [])

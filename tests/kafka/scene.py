@@ -3,8 +3,11 @@
 import asyncio
 import time
 import uuid
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TypeVar
+
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
 from trunkline.clock import SystemClock
 from trunkline.errors import StreamError, StreamUnavailable
@@ -111,3 +114,13 @@ class Writer:
 
     def stop(self) -> None:
         self._stopped = True
+
+
+async def alter(url: str, topic: str, settings: Mapping[str, str]) -> None:
+    """Change a topic behind our back, as the owner of a cluster may."""
+    admin = AIOKafkaAdminClient(bootstrap_servers=url.removeprefix("kafka://"))
+    await admin.start()
+    try:
+        await admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, topic, dict(settings))])
+    finally:
+        await admin.close()

@@ -1,13 +1,17 @@
 """No broker at all, or something that only listens: needs no Kafka, and must never hang."""
 
 import asyncio
+import subprocess
+import sys
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 
 from tests.kafka.scene import HASTY, new_topic, record, spec, stream
 from tests.kafka_server import HOST, free_ports
 from trunkline.errors import Misconfigured, StreamUnavailable
+from trunkline.keys import DevelopmentKey
 from trunkline.stream import Start
 from trunkline.stream.kafka import KafkaStream
 
@@ -63,3 +67,29 @@ async def test_a_wrong_url_is_refused_before_anything_is_opened() -> None:
 
 async def test_a_stream_that_was_never_started_can_be_closed() -> None:
     await stream("kafka://h").close()
+
+
+@pytest.mark.parametrize("command", ["topics plan", "tail", "config check"])
+async def test_a_command_without_a_log_says_why_in_our_words_only(
+    command: str, tmp_path: Path
+) -> None:
+    (port,) = free_ports(1)
+    settings = {
+        "PYTHONPATH": str(Path(__file__).parents[2]),
+        "TELNYX_PUBLIC_KEY": DevelopmentKey(b"k" * 32).public.text,
+        "TRUNKLINE_STREAM": f"kafka://{HOST}:{port}",
+        "TRUNKLINE_KAFKA_REQUEST_SECONDS": "0.2",
+    }
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "trunkline", *command.split(),
+        env=settings, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    async with asyncio.timeout(30):
+        _, said = await process.communicate()
+    if command == "config check":
+        assert (process.returncode, said) == (0, b"")
+    else:
+        assert process.returncode == 3
+        assert said.count(b"\n") == 1, said
+        assert said.startswith(b"trunkline: no broker answers: ")
+        assert f"{HOST}:{port}".encode() in said

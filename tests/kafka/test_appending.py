@@ -9,6 +9,7 @@ from tests.kafka.scene import dump, new_topic, record, spec, stream, until, unti
 from tests.kafka_server import KafkaServer
 from trunkline.errors import RecordRefused, StreamUnavailable, TopicMissing
 from trunkline.stream import Record, TopicSpec
+from trunkline.stream.kafka_limits import BatchLimits
 from trunkline.stream.kafka_partitions import key_hash
 
 pytestmark = pytest.mark.e2e
@@ -62,8 +63,12 @@ async def test_a_record_of_a_million_bytes_is_taken_and_more_than_the_limit_is_r
 
 
 async def test_a_record_the_broker_finds_too_large_is_refused_and_harms_no_other(
-    kafka_server: KafkaServer,
+    kafka_server: KafkaServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    async def learn(*_: object) -> None:
+        """As where we may not ask for the limits of topics."""
+
+    monkeypatch.setattr(BatchLimits, "learn", learn)
     narrow, other = new_topic(), new_topic()
     async with stream(kafka_server.url, [narrow, other]) as kafka:
         await kafka.create([TopicSpec(narrow, 1, 1, 1, 86_400_000, False, 10_000), spec(other)])  # noqa: FBT003

@@ -47,6 +47,7 @@ class DoorProcess:
     ) -> None:
         self.port, self.probe_port = free_port(), free_port()
         self._arguments = arguments
+        self._wrapper: tuple[str, ...] = ()
         self._folder = folder
         self._log = folder / f"ingest-{self.port}.log"
         self._process: subprocess.Popen[bytes] | None = None
@@ -62,13 +63,17 @@ class DoorProcess:
             **settings,
         }
 
+    def wrapped_by(self, *command: str) -> None:
+        """Start it under another program from now on, such as a tracer."""
+        self._wrapper = command
+
     def launch(self) -> None:
         """Start without waiting."""
         assert not self.running, "already running"
         self._folder.mkdir(parents=True, exist_ok=True)
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, *self._arguments],
+                [*self._wrapper, sys.executable, *self._arguments],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,

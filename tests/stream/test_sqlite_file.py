@@ -34,6 +34,25 @@ async def test_start_makes_the_file_and_the_directories_above_it(tmp_path: Path)
     assert path.exists()
 
 
+async def test_nobody_else_may_read_what_is_kept(tmp_path: Path) -> None:
+    path = tmp_path / "stream.db"
+    async with sqlite_stream(path) as stream:
+        await stream.create([SPEC])
+        await stream.append([record("one")])
+        files = list(tmp_path.iterdir())  # noqa: ASYNC240  # a listing of three
+        found = {file.name: file.stat().st_mode & 0o777 for file in files}
+    assert found == dict.fromkeys(("stream.db", "stream.db-wal", "stream.db-shm"), 0o600)
+
+
+async def test_a_file_that_exists_keeps_the_mode_its_owner_gave_it(tmp_path: Path) -> None:
+    path = tmp_path / "stream.db"
+    await created(path)
+    path.chmod(0o640)
+    async with sqlite_stream(path) as stream:
+        assert await stream.append([record("one")]) == [None]
+    assert path.stat().st_mode & 0o777 == 0o640
+
+
 async def test_a_file_that_is_no_database_is_named_and_left_alone(tmp_path: Path) -> None:
     path = tmp_path / "stream.db"
     path.write_text("my diary\n" * 1_000)

@@ -104,6 +104,8 @@ class Appender:
         while self._flushes and (left := deadline - self._clock.monotonic()) > 0:
             await asyncio.wait(self._flushes, timeout=left)
         for lane in self._lanes.values():
+            for entry in lane.waiting:
+                self.bytes_held -= entry.size_bytes
             for entry in (*lane.flying, *lane.waiting):
                 _answer(entry, CLOSED)
             lane.waiting.clear()
@@ -172,4 +174,7 @@ class Appender:
 def _answer(entry: _Entry, error: StreamError | None) -> None:
     if entry.done is not None:
         done, entry.done = entry.done, None
-        done(error)
+        try:
+            done(error)
+        except Exception:  # noqa: BLE001  # the others of the same flush still wait for theirs
+            _log.exception("an answer could not be given")

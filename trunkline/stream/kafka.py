@@ -1,6 +1,7 @@
 """The stream on Apache Kafka: keeps one producer alive, and opens everything else on demand."""
 
 import asyncio
+import logging
 from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Self
@@ -10,6 +11,7 @@ from trunkline.errors import StreamError, StreamUnavailable, TopicMissing
 from trunkline.settings import KafkaSection
 from trunkline.stream import Record, Start, Subscription, TopicSpec, TopicState
 from trunkline.stream.kafka_errors import FOREIGN, describe
+from trunkline.stream.kafka_limits import BatchLimits
 from trunkline.stream.kafka_metadata import KafkaMetadata, refuse_leaderless
 from trunkline.stream.kafka_producer import NO_LANE, Crowded, KafkaProducer
 from trunkline.stream.kafka_subscription import KafkaSubscription, subscribe
@@ -49,9 +51,12 @@ class KafkaStream:
 
         Raises Misconfigured where the URL names files that cannot be used.
         """
+        # What it has to say reaches an operator through check(), in our words.
+        logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
         self._connecting = Connecting(self._address)
         seconds = self._settings.request_seconds
         self._metadata = KafkaMetadata(self._connecting, seconds)
+        self._limits = BatchLimits(self._metadata, self._bytes_max)
         self._admin = KafkaTopics(self._connecting, seconds, self._metadata)
         self._supervisor = ProducerSupervisor(
             self._connecting,
@@ -59,7 +64,7 @@ class KafkaStream:
             self._clock,
             self._metadata,
             self._topics,
-            self._bytes_max,
+            self._limits,
         )
         self._opened = True
         await self._supervisor.start()
@@ -167,7 +172,9 @@ class KafkaStream:
     ) -> StreamUnavailable | None:
         try:
             async with asyncio.timeout(LOOKUP_SECONDS):
-                answer = await self._metadata.ask(topics)
+                answer, _ = await asyncio.gather(
+                    self._metadata.ask(topics), self._limits.learn(topics)
+                )
                 found = [topic for topic in topics if topic in answer.topics]
                 if found:
                     await producer.track(found)

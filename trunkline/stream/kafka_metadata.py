@@ -68,6 +68,14 @@ class KafkaMetadata:
         refuse_missing(topics, answer)
         return answer
 
+    async def send(self, request: Any) -> list[Any]:
+        """What some brokers answer to a question for any of them. Raises StreamUnavailable."""
+        client = await self._connected()
+        known = [broker.nodeId for broker in client.cluster.brokers()]
+        some = random.sample(known, min(FIRST_BROKERS, len(known)))
+        answers = await asyncio.gather(*(self._send(client, node, request) for node in some))
+        return [answer for answer in answers if answer is not None]
+
     async def close(self) -> None:
         client, self._client = self._client, None
         if client is not None:
@@ -101,13 +109,17 @@ class KafkaMetadata:
     ) -> Any | None:
         # Without the flag a cluster with automatic creation would invent topics of its own shape.
         request = MetadataRequest(list(topics), allow_auto_topic_creation=False)
+        response = await self._send(client, node, request)
+        if response is not None:
+            client.cluster.update_metadata(response)
+        return response
+
+    async def _send(self, client: AIOKafkaClient, node: object, request: Any) -> Any | None:
         try:
             async with asyncio.timeout(self._seconds):
-                response = await client.send(node, request)
+                return await client.send(node, request)
         except FOREIGN:
             return None
-        client.cluster.update_metadata(response)
-        return response
 
     async def _why(self) -> str:
         return await explain(self._connecting.options(), self._seconds)

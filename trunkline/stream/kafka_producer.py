@@ -13,15 +13,18 @@ from typing import Any
 
 from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.errors import KafkaTimeoutError, ProducerClosed, UnknownTopicOrPartitionError
+from aiokafka.producer.message_accumulator import BatchBuilder
 
 from trunkline.clock import Clock
 from trunkline.errors import RecordRefused, StreamError, StreamUnavailable
 from trunkline.stream import Record
 from trunkline.stream.kafka_errors import FOREIGN, describe, translate
+from trunkline.stream.kafka_limits import BatchLimits
 from trunkline.stream.kafka_partitions import key_hash
 
 NO_LANE = -1
 BATCH_HEADER_BYTES = 61
+NO_COMPRESSION = 0
 METADATA_AGE_MS = 30_000
 
 
@@ -32,10 +35,12 @@ class Crowded(StreamUnavailable):
 class Batch:
     """Records of one append for one partition; settled when Kafka took them or never will."""
 
-    __slots__ = ("builder", "error", "indexes", "settled")
+    __slots__ = ("builder", "bytes_max", "error", "indexes", "settled")
 
-    def __init__(self, builder: Any) -> None:
-        self.builder = builder
+    def __init__(self, bytes_max: int) -> None:
+        # Not the producer's create_batch, whose batches have one size for all topics.
+        self.builder = BatchBuilder(bytes_max, NO_COMPRESSION)
+        self.bytes_max = bytes_max
         self.indexes: list[int] = []
         self.settled = False
         self.error: BaseException | None = None
@@ -75,22 +80,20 @@ class KafkaProducer:
         self,
         options: Mapping[str, Any],
         request_seconds: float,
-        record_bytes_max: int,
+        limits: BatchLimits,
         clock: Clock,
     ) -> None:
         self._clock = clock
         self._seconds = request_seconds
-        self._bytes_max = record_bytes_max
+        self._limits = limits
         self._producer = AIOKafkaProducer(
             enable_idempotence=True,
             acks="all",
-            max_batch_size=record_bytes_max,
-            max_request_size=record_bytes_max,
             request_timeout_ms=int(request_seconds * 1000),
             metadata_max_age_ms=METADATA_AGE_MS,
             **options,
         )
-        self._topics: set[str] = set()
+        self.topics: set[str] = set()
         self._places: dict[str, list[TopicPartition]] = {}
         self._leaders: dict[str, list[int]] = {}
         self._busy: set[TopicPartition] = set()
@@ -106,10 +109,10 @@ class KafkaProducer:
 
     async def track(self, topics: Sequence[str]) -> None:
         """Have the leaders of these topics, which exist, known from now on."""
-        self._topics.update(topics)
-        if self._topics:
+        self.topics.update(topics)
+        if self.topics:
             async with asyncio.timeout(self._seconds):
-                await self._producer.client.set_topics(self._topics)
+                await self._producer.client.set_topics(self.topics)
                 if not self._places.keys() >= set(topics):
                     # A broker that had not heard of a new topic may have answered first.
                     await self._producer.client.force_metadata_update()
@@ -151,7 +154,7 @@ class KafkaProducer:
     ) -> tuple[dict[TopicPartition, Batch], list[int]]:
         batches: dict[TopicPartition, Batch] = {}
         later: list[int] = []
-        places, create = self._places, self._producer.create_batch
+        places, limit_of = self._places, self._limits.of
         for index in indexes:
             record = records[index]
             found = places.get(record.topic)
@@ -161,7 +164,7 @@ class KafkaProducer:
             place = found[key_hash(record.key) % len(found)]
             batch = batches.get(place)
             if batch is None:
-                batch = batches[place] = Batch(create())
+                batch = batches[place] = Batch(limit_of(record.topic))
             packed = batch.builder.append(
                 timestamp=record.timestamp_ms,
                 key=record.key,
@@ -170,11 +173,12 @@ class KafkaProducer:
             )
             if packed is None:
                 later.append(index)
-            elif not batch.indexes and packed.size + BATCH_HEADER_BYTES > self._bytes_max:
+            elif not batch.indexes and packed.size + BATCH_HEADER_BYTES > batch.bytes_max:
                 # Only a batch's first record can be too large: any other would open a new batch.
                 del batches[place]
                 results[index] = RecordRefused(
-                    f"{packed.size} bytes with headers are more than {self._bytes_max} for a record"
+                    f"{record.topic} takes {batch.bytes_max} bytes at most,"
+                    f" this record has {packed.size + BATCH_HEADER_BYTES} with headers"
                 )
             else:
                 batch.indexes.append(index)

@@ -8,6 +8,7 @@ from trunkline.clock import Clock
 from trunkline.errors import StreamUnavailable
 from trunkline.settings import KafkaSection
 from trunkline.stream.kafka_errors import FOREIGN, describe, explain
+from trunkline.stream.kafka_limits import BatchLimits
 from trunkline.stream.kafka_metadata import KafkaMetadata
 from trunkline.stream.kafka_producer import KafkaProducer, finish
 from trunkline.stream.kafka_url import Connecting
@@ -19,6 +20,9 @@ HEALTHY_SECONDS = 10.0
 # No append waits longer, whatever is the matter: the producer is replaced instead.
 APPEND_SECONDS_MAX = 60.0
 WATCH_SECONDS = 1.0
+# The owner of a cluster may change what a topic takes at any time. A limit that fell is learnt
+# sooner: what is then too large ends the producer, and its successor asks again.
+LIMITS_SECONDS = 60.0
 
 
 class ProducerSupervisor:
@@ -29,17 +33,17 @@ class ProducerSupervisor:
         clock: Clock,
         metadata: KafkaMetadata,
         topics: Sequence[str],
-        record_bytes_max: int,
+        limits: BatchLimits,
     ) -> None:
         self._connecting = connecting
         self._settings = settings
         self._clock = clock
         self._metadata = metadata
         self._topics = topics
-        self._bytes_max = record_bytes_max
+        self._limits = limits
         self._tried = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
-        self._retired: set[asyncio.Task[None]] = set()
+        self._aside: set[asyncio.Task[None]] = set()
         self.producer: KafkaProducer | None = None
         self.failure: str | None = None
 
@@ -71,8 +75,8 @@ class ProducerSupervisor:
         producer, self.producer = self.producer, None
         if producer is not None:
             await producer.stop(self._settings.close_seconds)
-        if self._retired:
-            await asyncio.wait(self._retired, timeout=self._settings.close_seconds)
+        if self._aside:
+            await asyncio.wait(self._aside, timeout=self._settings.close_seconds)
 
     async def _supervise(self) -> None:
         delay = 0.0
@@ -87,17 +91,20 @@ class ProducerSupervisor:
             self._tried.set()
             await self._watch(producer)
             self._retire(producer)
-            self._later(producer.stop(self._settings.request_seconds))
+            self._do_aside(producer.stop(self._settings.request_seconds))
             lived = self._clock.monotonic() - born
             delay = 0.0 if lived > HEALTHY_SECONDS else min(delay + RETRY_SECONDS_MIN, 2.0)
 
     async def _connect(self) -> KafkaProducer | None:
         seconds = self._settings.request_seconds
-        producer = KafkaProducer(self._connecting.options(), seconds, self._bytes_max, self._clock)
+        producer = KafkaProducer(self._connecting.options(), seconds, self._limits, self._clock)
         try:
             async with asyncio.timeout(2 * seconds):
                 await producer.start()
-            answer = await self._metadata.ask(self._topics)
+            # Before the first batch, so that a successor does not die of the same one.
+            answer, _ = await asyncio.gather(
+                self._metadata.ask(self._topics), self._limits.learn(self._topics)
+            )
             await producer.track([topic for topic in self._topics if topic in answer.topics])
         except (*FOREIGN, StreamUnavailable, asyncio.CancelledError) as error:
             await producer.stop(0)
@@ -111,12 +118,16 @@ class ProducerSupervisor:
 
     async def _watch(self, producer: KafkaProducer) -> None:
         """Until it dies, or until an append shows that it might as well be dead."""
+        learnt_at = self._clock.monotonic()
         while not producer.dead.is_set():
             dead = asyncio.ensure_future(producer.dead.wait())
             await asyncio.wait({dead}, timeout=WATCH_SECONDS)
             dead.cancel()
             if producer.oldest_seconds() > APPEND_SECONDS_MAX:
                 producer.die(f"an append had no answer in {APPEND_SECONDS_MAX:.0f} s")
+            if self._clock.monotonic() - learnt_at > LIMITS_SECONDS:
+                learnt_at = self._clock.monotonic()
+                self._do_aside(self._limits.learn(frozenset(producer.topics)))
 
     def _retire(self, producer: KafkaProducer) -> None:
         # By whoever sees its death first, so that nobody takes the dead one for its successor.
@@ -130,7 +141,7 @@ class ProducerSupervisor:
             self.failure = f"the producer is not replaced any more: {task.exception()!r}"
             self._tried.set()
 
-    def _later(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.create_task(work, name="kafka producer, retired")
-        self._retired.add(task)
-        task.add_done_callback(self._retired.discard)
+    def _do_aside(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work, name="kafka, aside")
+        self._aside.add(task)
+        task.add_done_callback(self._aside.discard)

@@ -109,6 +109,7 @@ class SqliteFile:
             self.close()
         if self._connection is None:
             self._path.parent.mkdir(parents=True, exist_ok=True)
+            self._made_private()
             connection = sqlite3.connect(self._path, timeout=0, isolation_level=None)
             self._connection = connection
             with self._dropping_on_failure():
@@ -116,6 +117,12 @@ class SqliteFile:
             status = self._path.stat()
             self._identity = status.st_dev, status.st_ino
         return self._connection
+
+    def _made_private(self) -> None:
+        """It holds personal data. Its log gets the same mode from SQLite; an old file keeps its."""
+        # Only ever a file nobody has open: closing it here would end the locks of other openings.
+        with suppress(FileExistsError):
+            os.close(os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
 
     def _prepare(self, connection: sqlite3.Connection) -> None:
         if self._is_new(connection):
