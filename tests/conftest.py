@@ -1,7 +1,6 @@
 """What all suites share: the broker, and the rule that nothing is skipped."""
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,11 +13,10 @@ REPORT = "FAULT_REPORT"
 
 
 @pytest.fixture(scope="session", autouse=True)
-def fault_report(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+def fault_report(tmp_path_factory: pytest.TempPathFactory) -> None:
     """A file that fault tests, and the processes they start, write a line each to."""
     if REPORT not in os.environ:
         os.environ[REPORT] = str(tmp_path_factory.mktemp("report") / "faults.txt")
-    yield
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

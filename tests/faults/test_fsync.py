@@ -1,13 +1,11 @@
 """What kill -9 cannot show: that a 200 leaves only after the kernel was told to put it on disk."""
 
-import asyncio
 import re
-import time
 from pathlib import Path
 
 import pytest
 
-from tests.faults.ground import Ground
+from tests.faults.ground import Ground, until
 from tests.load.process import HOST
 from tests.load.sender import Sender
 from tests.load.webhooks import Mix
@@ -47,7 +45,5 @@ async def test_every_200_of_the_embedded_stream_leaves_after_its_fsync(tmp_path:
             (sent,) = await sender.run([shot], rate=1_000)
             assert sent.status == 200
         await sender.close()
-        deadline = time.monotonic() + 10
-        while sync_before_each_200(trace.read_text())[0] < 40 and time.monotonic() < deadline:
-            await asyncio.sleep(0.05)
+        await until(lambda: sync_before_each_200(trace.read_text())[0] == 40, "the whole trace")
     assert sync_before_each_200(trace.read_text()) == (40, 0)

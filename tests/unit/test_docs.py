@@ -33,10 +33,9 @@ def settings() -> dict[str, object]:
 
 
 def test_every_setting_is_listed_with_its_default_and_no_other() -> None:
-    rows = dict(re.findall(r"^\| `([\w.]+)` \|[^|]+\| (.+) \|$", text("settings.md"), re.M))
-    words = {None: "none", "": "empty"}
+    rows = dict(re.findall(r"^\| `([\w.]+)` \|[^|]+\| (.+) \|$", text("settings.md"), re.MULTILINE))
     wanted = {
-        name: words.get(default) if default in (None, "") else f"`{default}`"  # type: ignore[call-overload]  # the two that are not shown as such
+        name: "none" if default is None else "empty" if default == "" else f"`{default}`"
         for name, default in settings().items()
         if default not in ((), [], {})
     }

@@ -203,7 +203,7 @@ def test_a_port_that_is_taken_is_named_once_whatever_the_loop(taken: int) -> Non
 
 def test_a_name_that_nobody_knows_is_told_in_the_words_of_the_look_up() -> None:
     error = socket.gaierror(socket.EAI_NONAME, "Name or service not known")
-    assert probe._reason(error) == "Name or service not known"
+    assert probe.reason(error) == "Name or service not known"
 
 
 async def test_a_directory_that_is_missing_is_named(tmp_path: Path) -> None:
