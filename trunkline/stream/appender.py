@@ -74,7 +74,8 @@ class Appender:
         A record that failed by lateness may still land.
         """
         size = record.size_bytes
-        lane = self._lanes.setdefault(self._stream.lane(record), _Lane())
+        number = self._stream.lane(record)
+        lane = self._lanes.get(number) or self._lanes.setdefault(number, _Lane())
         now = self._clock.monotonic()
         if self._closed:
             done(CLOSED)
