@@ -114,6 +114,9 @@ class KafkaServer:
 
     def pause(self) -> None:
         self._signal(signal.SIGSTOP)
+        assert self._process is not None
+        # On a busy machine it would still take what is sent right after.
+        os.waitid(os.P_PID, self._process.pid, os.WSTOPPED | os.WNOWAIT)
 
     def resume(self) -> None:
         self._signal(signal.SIGCONT)

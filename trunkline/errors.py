@@ -7,7 +7,8 @@ TrunklineError
     ├── StreamUnavailable    the stream's: try again later
     │   └── TopicMissing     the operator's: try again after `trunkline topics apply`
     ├── RecordRefused        this one record can never be appended (too large, ...): no retry
-    └── GroupTaken           another process of this machine consumes for the same group
+    ├── GroupTaken           another process of this machine consumes for the same group
+    └── Fenced               the partition has another owner: drop what was in hand, it is theirs
 """
 
 
@@ -43,4 +44,8 @@ class RecordRefused(StreamError):
 
 
 class GroupTaken(StreamError):
+    pass
+
+
+class Fenced(StreamError):
     pass

@@ -6,17 +6,20 @@ from pathlib import Path
 
 import pytest
 
-from tests.contract.storages import make_stream
+from tests.contract.storages import make_rig
 from tests.contract.words import Names, Storage
 
-KINDS = ["memory", "sqlite", pytest.param("kafka", marks=pytest.mark.e2e)]
+KAFKA = pytest.param("kafka", marks=pytest.mark.e2e)
+KINDS = ["memory", "sqlite", KAFKA]
+# Where several members share a group, and others append too.
+SHARED = ["memory", KAFKA]
 
 
 @asynccontextmanager
 async def _storage(kind: str, tmp_path: Path) -> AsyncIterator[Storage]:
     names = Names()
-    async with make_stream(kind, tmp_path, names.specs) as opening:
-        yield Storage(names, opening)
+    async with make_rig(kind, tmp_path, names.specs) as rig:
+        yield Storage(names, rig)
 
 
 @pytest.fixture(params=KINDS)
@@ -25,7 +28,7 @@ async def storage(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterat
         yield storage
 
 
-@pytest.fixture
-async def kafka_storage(tmp_path: Path) -> AsyncIterator[Storage]:
-    async with _storage("kafka", tmp_path) as storage:
+@pytest.fixture(params=SHARED)
+async def shared_storage(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Storage]:
+    async with _storage(request.param, tmp_path) as storage:
         yield storage

@@ -193,7 +193,7 @@ async def test_a_closed_stream_may_be_closed_again_and_takes_nothing(
     storage: Storage,
 ) -> None:
     stream = await storage.open()
-    subscription = await stream.subscribe([storage.calls], "readers", Start.EARLIEST)
+    subscription = await stream.subscribe([storage.calls], Start.EARLIEST)
     await subscription.close()
     await subscription.close()
 

@@ -2,9 +2,20 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from typing import Protocol
 from uuid import uuid4
 
-from trunkline.stream import Delivery, Headers, Record, Start, Stream, Subscription, TopicSpec
+from trunkline.stream import (
+    Delivery,
+    Headers,
+    Membership,
+    Place,
+    Record,
+    Start,
+    Stream,
+    Subscription,
+    TopicSpec,
+)
 
 # Long enough for a Kafka on a busy machine; what arrives in time costs nothing.
 PATIENCE_SECONDS = 30.0
@@ -33,20 +44,40 @@ class Names:
         self.calls = f"{run}.calls"
         self.other = f"{run}.other"
         self.absent = f"{run}.absent"
+        self.group = f"{run}.readers"
         self.specs = (spec(self.calls), spec(self.other, partitions=2))
+
+
+class Rig(Protocol):
+    """What the suite does to a kind of stream from outside."""
+
+    async def open(self) -> Stream:
+        """Another started stream on this storage; it is closed with the storage at the latest."""
+
+    async def crash(self, membership: Membership) -> None:
+        """As if its process had died: nothing is committed, nobody takes leave."""
+
+    async def forget(self, place: Place, before: int) -> None:
+        """Drop what is older, as retention would."""
+
+    async def gap(self, place: Place) -> None:
+        """Use up offsets at the end of the partition for what no reader is given."""
+
+    async def foreign(self, place: Place, key: bytes | None, value: bytes | None) -> None:
+        """Append as a program of somebody else might."""
 
 
 class Storage:
     """Somewhere records are kept: topics `calls` and `other` exist in it, `absent` does not."""
 
-    def __init__(self, names: Names, opening: Callable[[], Awaitable[Stream]]) -> None:
+    def __init__(self, names: Names, rig: Rig) -> None:
         self.calls, self.other, self.absent = names.calls, names.other, names.absent
+        self.group = names.group
         self.specs = names.specs
-        self._opening = opening
+        self.rig = rig
 
     async def open(self) -> Stream:
-        """Another started stream on this storage; it is closed with the storage at the latest."""
-        return await self._opening()
+        return await self.rig.open()
 
     def record(
         self,
@@ -70,7 +101,7 @@ class Storage:
         self, stream: Stream, count: int, topics: Sequence[str] = ()
     ) -> list[Delivery]:
         """The first `count` deliveries of `calls`, or of topics, remembering nothing."""
-        subscription = await stream.subscribe(topics or [self.calls], None, Start.EARLIEST)
+        subscription = await stream.subscribe(topics or [self.calls], Start.EARLIEST)
         found = await read(subscription, count)
         await subscription.close()
         return found
@@ -89,3 +120,11 @@ async def read(subscription: Subscription, count: int) -> list[Delivery]:
         found += await subscription.fetch(count - len(found), 0.5)
     assert len(found) == count
     return found
+
+
+async def until(condition: Callable[[], Awaitable[bool]]) -> None:
+    """Asks again and again; the condition does its own waiting."""
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + PATIENCE_SECONDS
+    while not await condition():
+        assert loop.time() < deadline

@@ -9,6 +9,7 @@ from typing import TypeVar
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
+from tests.contract.members import Noting
 from trunkline.clock import SystemClock
 from trunkline.errors import StreamError, StreamUnavailable
 from trunkline.settings import KafkaSection
@@ -43,7 +44,7 @@ async def dump(kafka: KafkaStream, topic: str) -> list[Delivery]:
     """Everything in the topic now."""
     ends = await kafka.ends([topic])
     wanted = sum(end - first for first, end in ends.values())
-    subscription = await kafka.subscribe([topic], None, Start.EARLIEST)
+    subscription = await kafka.subscribe([topic], Start.EARLIEST)
     try:
         found: list[Delivery] = []
         deadline = time.monotonic() + 20
@@ -52,6 +53,13 @@ async def dump(kafka: KafkaStream, topic: str) -> list[Delivery]:
         return found
     finally:
         await subscription.close()
+
+
+async def joined(kafka: KafkaStream, topic: str) -> Noting:
+    """A member of the group that has the topic's name."""
+    member = Noting()
+    member.joined = await kafka.join([topic], topic, member)
+    return member
 
 
 async def until(seconds: float, attempt: Callable[[], Awaitable[T]]) -> T:

@@ -43,7 +43,7 @@ async def everything_is_unavailable(kafka: KafkaStream, words: str) -> None:
         kafka.inspect([spec(topic)]),
         kafka.create([spec(topic)]),
         kafka.ends([topic]),
-        kafka.subscribe([topic], None, Start.EARLIEST),
+        kafka.subscribe([topic], Start.EARLIEST),
     ):
         with pytest.raises(StreamUnavailable):
             await attempt

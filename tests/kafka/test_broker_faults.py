@@ -8,9 +8,11 @@ from urllib.parse import quote
 
 import pytest
 
+from tests.contract.members import Noting
 from tests.kafka.scene import (
     Writer,
     dump,
+    joined,
     new_topic,
     record,
     spec,
@@ -20,7 +22,9 @@ from tests.kafka.scene import (
 )
 from tests.kafka_server import HOST, KafkaServer, free_ports
 from trunkline.errors import StreamUnavailable
-from trunkline.stream import Start, kafka_supervisor
+from trunkline.stream import Delivery, Mark, Start, kafka_supervisor
+from trunkline.stream.kafka import KafkaStream
+from trunkline.stream.kafka_consumer import SESSION_MS
 
 pytestmark = pytest.mark.e2e
 PAUSE_SECONDS = 30
@@ -110,20 +114,75 @@ async def test_an_append_that_waits_for_ever_is_given_up_and_the_producer_replac
     assert values[-1] == b"after"
 
 
+@pytest.mark.parametrize("fault", ["killed", "paused"])
+async def test_a_group_goes_on_from_its_marks_after_its_broker_was_away(
+    broker: KafkaServer, fault: str
+) -> None:
+    topic = new_topic()
+    async with stream(broker.url, [topic]) as kafka:
+        await kafka.create([spec(topic)])
+        numbers = [b"%d" % number for number in range(60)]
+        assert set(await kafka.append([record(topic, it, it) for it in numbers[:40]])) == {None}
+        member = await joined(kafka, topic)
+        await member.read(40)
+        await member.commit({place: Mark(end) for place, end in member.handled.items()})
+        if fault == "killed":
+            broker.kill()
+            with pytest.raises(StreamUnavailable):
+                await member.commit({place: Mark(end) for place, end in member.handled.items()})
+            await asyncio.to_thread(broker.restart)
+        else:
+            broker.pause()
+            try:
+                # Longer than a session: the broker comes back believing that we died.
+                assert await member.fetch(10, SESSION_MS / 1000 + 2) == []
+            finally:
+                broker.resume()
+
+        async def appended() -> None:
+            results = await kafka.append([record(topic, it, it) for it in numbers[40:]])
+            if set(results) != {None}:
+                raise StreamUnavailable
+
+        await until(20, appended)
+        seen = {it.value for it in await consumed(kafka, topic, member, 20)}
+        assert seen == set(numbers[40:])
+
+
+async def consumed(kafka: KafkaStream, topic: str, member: Noting, count: int) -> list[Delivery]:
+    """The next deliveries, by a member that joins again where its membership ends."""
+    found: list[Delivery] = []
+
+    async def more() -> None:
+        nonlocal member
+        try:
+            found.extend(await member.fetch(100, 0.5))
+        except StreamUnavailable:
+            await member.close()
+            member = await joined(kafka, topic)
+            raise
+        if len({it.value for it in found}) < count:
+            raise StreamUnavailable
+
+    await until(30, more)
+    await member.close()
+    return found
+
+
 async def test_closing_while_a_broker_is_paused_is_bounded(broker: KafkaServer) -> None:
     topic = new_topic()
     kafka = stream(broker.url, [topic])
     await kafka.start()
     await kafka.create([spec(topic)])
     assert await kafka.append([record(topic, b"before")]) == [None]
-    subscription = await kafka.subscribe([topic], "group", Start.EARLIEST)
-    (delivery,) = await subscription.fetch(1, 5)
+    member = await joined(kafka, topic)
+    (delivery,) = await member.read(1)
     broker.pause()
     try:
         appending = asyncio.create_task(kafka.append([record(topic, b"lost")]))
         async with asyncio.timeout(10):
             with pytest.raises(StreamUnavailable):
-                await subscription.settle(topic, delivery.partition, delivery.offset + 1)
+                await member.commit({(topic, delivery.partition): Mark(delivery.offset + 1)})
         async with asyncio.timeout(15):
             await kafka.close()
         (result,) = await appending
@@ -143,7 +202,7 @@ async def test_a_stream_started_before_its_broker_connects_when_it_comes(tmp_pat
             assert type(result) is StreamUnavailable
             assert server.bootstrap in str(result)
             with pytest.raises(StreamUnavailable):
-                await kafka.subscribe([topic], None, Start.EARLIEST)
+                await kafka.subscribe([topic], Start.EARLIEST)
             with server:
                 await until(10, lambda: kafka.create([spec(topic)]))
                 await until(10, kafka.check)
@@ -208,9 +267,10 @@ async def test_tls_and_a_password_are_used_and_what_is_wrong_with_them_is_said(
             await kafka.create([spec(topic)])
             assert await kafka.append([record(topic, b"secret")]) == [None]
             await kafka.check()
-            for group in (None, "group"):
-                subscription = await kafka.subscribe([topic], group, Start.EARLIEST)
-                assert [it.value for it in await subscription.fetch(1, 5)] == [b"secret"]
+            subscription = await kafka.subscribe([topic], Start.EARLIEST)
+            assert [it.value for it in await subscription.fetch(1, 5)] == [b"secret"]
+            member = await joined(kafka, topic)
+            assert [it.value for it in await member.read(1)] == [b"secret"]
         for url, word in [
             (secured.url("guess", secured.authority), "SaslAuthenticationFailed"),
             (secured.url("s3cret&=", None), "certificate verify failed"),

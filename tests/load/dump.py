@@ -24,7 +24,7 @@ async def dump(stream: Stream, names: Sequence[str] = topics.INGESTED) -> list[D
     ends = {place: end for place, (_, end) in (await stream.ends(names)).items()}
     starts = {place: start for place, (start, _) in (await stream.ends(names)).items()}
     left = {place for place, end in ends.items() if end > starts[place]}
-    subscription = await stream.subscribe(names, None, Start.EARLIEST)
+    subscription = await stream.subscribe(names, Start.EARLIEST)
     found: list[Delivery] = []
     try:
         empty = 0

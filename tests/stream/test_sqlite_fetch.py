@@ -16,7 +16,7 @@ async def test_small_fetches_take_their_turn_through_the_partitions(tmp_path: Pa
     await created(path)
     async with sqlite_stream(path) as stream:
         assert await stream.append([record(f"id-{n}") for n in range(100)]) == [None] * 100
-        subscription = await stream.subscribe([TOPIC], None, Start.EARLIEST)
+        subscription = await stream.subscribe([TOPIC], Start.EARLIEST)
 
         partitions = [(await subscription.fetch(1, 0))[0].partition for _ in range(4)]
 
@@ -30,7 +30,7 @@ async def test_a_fetch_holds_a_bounded_number_of_bytes(tmp_path: Path) -> None:
     large = [Record(TOPIC, b"large", bytes(size), (), 0) for _ in range(20)]
     async with sqlite_stream(path) as stream:
         assert await stream.append(large) == [None] * 20
-        subscription = await stream.subscribe([TOPIC], None, Start.EARLIEST)
+        subscription = await stream.subscribe([TOPIC], Start.EARLIEST)
 
         counts = [len(await subscription.fetch(1_000, 0)) for _ in range(3)]
 
@@ -43,7 +43,7 @@ async def test_an_append_in_this_process_wakes_a_waiting_fetch(tmp_path: Path) -
     seldom = Settings().sqlite.model_copy(update={"poll_seconds": 3_600.0})
     async with SqliteStream(path, seldom, [SPEC], SystemClock()) as stream:
         await stream.create([SPEC])
-        subscription = await stream.subscribe([TOPIC], None, Start.EARLIEST)
+        subscription = await stream.subscribe([TOPIC], Start.EARLIEST)
         fetching = asyncio.create_task(subscription.fetch(10, 3_600))
         await asyncio.sleep(0)
 

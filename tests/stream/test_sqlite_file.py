@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.contract.members import Noting
 from tests.stream.words import (
     DEADLINE_SECONDS,
     SPEC,
@@ -20,8 +21,8 @@ from tests.stream.words import (
     sqlite_stream,
 )
 from trunkline.clock import ManualClock
-from trunkline.errors import Misconfigured, StreamUnavailable
-from trunkline.stream import Start, sqlite
+from trunkline.errors import Fenced, Misconfigured, StreamUnavailable
+from trunkline.stream import Mark, sqlite
 from trunkline.stream.sqlite import STUCK_SECONDS
 
 
@@ -76,15 +77,21 @@ async def test_a_database_of_another_program_is_named_and_left_alone(tmp_path: P
     assert path.read_bytes() == before
 
 
-async def test_a_file_of_a_later_layout_is_named(tmp_path: Path) -> None:
+@pytest.mark.parametrize("layout", [1, 9])
+async def test_a_file_of_another_layout_is_named_and_not_changed(
+    tmp_path: Path, layout: int
+) -> None:
     path = tmp_path / "stream.db"
     await created(path)
     connection = sqlite3.connect(path)
-    connection.execute("PRAGMA user_version=9")
+    connection.execute(f"PRAGMA user_version={layout}")
     connection.close()
+    before = path.read_bytes()
 
-    with pytest.raises(Misconfigured, match="layout 9"):
+    with pytest.raises(Misconfigured, match=f"layout {layout}.*move it away"):
         await sqlite_stream(path).start()
+
+    assert path.read_bytes() == before
 
 
 async def test_a_corrupted_file_is_named(tmp_path: Path) -> None:
@@ -204,29 +211,51 @@ async def test_closing_does_not_wait_for_ever_for_a_disk_that_hangs(
     await hanging
 
 
-async def test_settling_many_partitions_at_once_takes_few_transactions(tmp_path: Path) -> None:
+async def test_a_commit_of_many_partitions_is_one_transaction(tmp_path: Path) -> None:
     path = tmp_path / "stream.db"
     spec = replace(SPEC, partitions=64)
     async with sqlite_stream(path, spec=spec) as stream:
         await stream.create([spec])
-        subscription = await stream.subscribe([TOPIC], "readers", Start.EARLIEST)
+        member = Noting()
+        member.joined = await stream.join([TOPIC], "readers", member)
+        await member.fetch(1, 0)
         watcher = sqlite3.connect(path)
         log = path.with_name(path.name + "-wal")
         before = log.stat().st_size
 
-        await asyncio.gather(*[subscription.settle(TOPIC, part, 9) for part in range(64)])
+        await member.commit({(TOPIC, part): Mark(9, f"of {part}") for part in range(64)})
 
         assert log.stat().st_size - before < 64 * 8192
-        positions = watcher.execute("SELECT count(*), sum(next_offset) FROM positions").fetchone()
-        assert positions == (64, 64 * 9)
+        total = watcher.execute("SELECT count(*), sum(next_offset) FROM marks").fetchone()
+        assert total == (64, 64 * 9)
         watcher.close()
+
+
+async def test_a_member_whose_file_is_gone_is_told_what_it_lost(tmp_path: Path) -> None:
+    path = tmp_path / "here" / "stream.db"
+    await created(path)
+    async with sqlite_stream(path) as stream:
+        member = Noting()
+        member.joined = await stream.join([TOPIC], "readers", member)
+        assert await member.fetch(1, 0) == []
+        path.parent.rename(tmp_path / "gone")
+        path.parent.touch()
+
+        with pytest.raises(StreamUnavailable):
+            await member.fetch(1, 0)
+
+        assert member.told == ["assigned", "lost"]
+        with pytest.raises(StreamUnavailable):
+            await member.fetch(1, 0)
+        with pytest.raises(Fenced):
+            await member.commit({(TOPIC, 0): Mark(1)})
 
 
 async def test_group_names_of_any_letters_are_files_beside_the_database(tmp_path: Path) -> None:
     path = tmp_path / "stream.db"
     await created(path)
     async with sqlite_stream(path) as stream:
-        await stream.subscribe([TOPIC], "../größe", Start.EARLIEST)
+        await stream.join([TOPIC], "../größe", Noting())
 
         lock = path.with_name("stream.db...%2Fgr%C3%B6%C3%9Fe.lock")
         assert lock.read_text().strip() == str(os.getpid())

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.contract.members import Noting
 from tests.stream.words import (
     TOPIC,
     Writing,
@@ -23,12 +24,12 @@ from trunkline.stream import Start
 CONSUMER = """
 import asyncio, sys
 from pathlib import Path
+from tests.contract.members import Noting
 from tests.stream.words import TOPIC, sqlite_stream
-from trunkline.stream import Start
 async def consume():
     async with sqlite_stream(Path(sys.argv[1])) as stream:
-        await stream.subscribe([TOPIC], "archive/1", Start.EARLIEST)
-        print("subscribed", flush=True)
+        await stream.join([TOPIC], "archive/1", Noting())
+        print("joined", flush=True)
         await asyncio.Event().wait()
 asyncio.run(consume())
 """
@@ -57,7 +58,7 @@ async def test_a_reader_beside_a_writer_misses_nothing(tmp_path: Path) -> None:
     seen: list[str] = []
 
     async with sqlite_stream(path) as stream:
-        subscription = await stream.subscribe([TOPIC], None, Start.EARLIEST)
+        subscription = await stream.subscribe([TOPIC], Start.EARLIEST)
         while len(seen) < 3_000:
             seen += [(got.key or b"").decode() for got in await subscription.fetch(100, 10)]
         await writing.kill()
@@ -77,21 +78,22 @@ async def test_a_second_consumer_of_a_group_is_refused_until_the_first_is_gone(
         sys.executable, "-c", CONSUMER, str(path), stdout=asyncio.subprocess.PIPE
     )
     assert holder.stdout
-    assert await holder.stdout.readline() == b"subscribed\n"
+    assert await holder.stdout.readline() == b"joined\n"
 
     async with sqlite_stream(path) as stream:
         with pytest.raises(GroupTaken, match=str(holder.pid)):
-            await stream.subscribe([TOPIC], "archive/1", Start.EARLIEST)
-        other = await stream.subscribe([TOPIC], "archive/2", Start.EARLIEST)
+            await stream.join([TOPIC], "archive/1", Noting())
+        other = Noting()
+        other.joined = await stream.join([TOPIC], "archive/2", other)
         assert await stream.append([record("one")]) == [None]
         assert len(await other.fetch(10, 10)) == 1
 
         holder.kill()
         await holder.wait()
 
-        await stream.subscribe([TOPIC], "archive/1", Start.EARLIEST)
+        await stream.join([TOPIC], "archive/1", Noting())
         with pytest.raises(GroupTaken, match=str(os.getpid())):
-            await stream.subscribe([TOPIC], "archive/1", Start.EARLIEST)
+            await stream.join([TOPIC], "archive/1", Noting())
 
 
 async def test_a_file_taken_away_under_a_writer_is_never_written_into_the_void(

@@ -4,10 +4,11 @@ import asyncio
 from dataclasses import replace
 from pathlib import Path
 
+from tests.contract.members import Noting
 from tests.stream.words import SPEC, TOPIC, created, everything, record, sqlite_stream
 from trunkline.clock import ManualClock
 from trunkline.settings import SqliteSection
-from trunkline.stream import Record, Start, Stream
+from trunkline.stream import Mark, Record, Stream
 from trunkline.stream.sqlite import SqliteStream
 
 HOUR = 3_600_000
@@ -60,17 +61,25 @@ async def test_a_group_whose_place_was_swept_goes_on_at_the_first_record_kept(
     await created(path)
     async with sqlite_stream(path) as stream:
         await append(stream, *[stamped(b"a", 0) for _ in range(5)], stamped(b"a", 9))
-        subscription = await stream.subscribe([TOPIC], "slow", Start.EARLIEST)
-        (got,) = await subscription.fetch(1, 0)
-        await subscription.settle(TOPIC, got.partition, got.offset + 1)
+        slow = await _joined(stream)
+        (got,) = await slow.fetch(1, 0)
+        place = TOPIC, got.partition
+        await slow.commit({place: Mark(got.offset + 1, "above")})
 
         await stream.sweep(now=9 * 3600)
 
-        (running_on,) = await subscription.fetch(10, 0)
-        await subscription.close()
-        subscription = await stream.subscribe([TOPIC], "slow", Start.EARLIEST)
-        (resumed,) = await subscription.fetch(10, 0)
+        (running_on,) = await slow.fetch(10, 0)
+        await slow.close()
+        again = await _joined(stream)
+        (resumed,) = await again.fetch(10, 0)
         assert running_on.offset == resumed.offset == 5
+        assert again.marks[place] == Mark(5)
+
+
+async def _joined(stream: SqliteStream) -> Noting:
+    member = Noting()
+    member.joined = await stream.join([TOPIC], "slow", member)
+    return member
 
 
 async def test_the_file_shrinks_after_a_great_sweep(tmp_path: Path) -> None:

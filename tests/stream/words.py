@@ -39,7 +39,7 @@ async def created(path: Path) -> None:
 
 
 async def everything(stream: SqliteStream) -> list[Delivery]:
-    subscription = await stream.subscribe([TOPIC], None, Start.EARLIEST)
+    subscription = await stream.subscribe([TOPIC], Start.EARLIEST)
     found: list[Delivery] = []
     while part := await subscription.fetch(1_000, 0):
         found += part

@@ -128,7 +128,7 @@ async def _follow(
     output: _Output,
     stop: asyncio.Event,
 ) -> None:
-    subscription = await stream.subscribe(names, None, start)
+    subscription = await stream.subscribe(names, start)
     try:
         while not (stop.is_set() or output.done):
             for delivery in await subscription.fetch(_FETCH_RECORDS_MAX, _FETCH_SECONDS):

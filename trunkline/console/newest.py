@@ -31,7 +31,7 @@ class Newest:
 
     async def open(self) -> None:
         """From now on nothing is missed; follow() does this too, when it gets there."""
-        self._subscription = await self._stream.subscribe(self._topics, None, Start.LATEST)
+        self._subscription = await self._stream.subscribe(self._topics, Start.LATEST)
 
     async def follow(self, stop: asyncio.Event) -> None:
         while not stop.is_set():

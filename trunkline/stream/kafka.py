@@ -9,9 +9,10 @@ from typing import Self
 from trunkline.clock import Clock
 from trunkline.errors import StreamError, StreamUnavailable, TopicMissing
 from trunkline.settings import KafkaSection
-from trunkline.stream import Record, Start, Subscription, TopicSpec, TopicState
+from trunkline.stream import Mark, Member, Place, Record, Start, TopicSpec, TopicState
 from trunkline.stream.kafka_errors import FOREIGN, describe
 from trunkline.stream.kafka_limits import BatchLimits
+from trunkline.stream.kafka_membership import KafkaMembership, join
 from trunkline.stream.kafka_metadata import KafkaMetadata, refuse_leaderless
 from trunkline.stream.kafka_producer import NO_LANE, Crowded, KafkaProducer
 from trunkline.stream.kafka_subscription import KafkaSubscription, subscribe
@@ -42,7 +43,7 @@ class KafkaStream:
         self._topics = tuple(topics)
         self._bytes_max = record_bytes_max
         self._missing: dict[str, float] = {}
-        self._subscriptions: list[KafkaSubscription] = []
+        self._subscriptions: list[KafkaSubscription | KafkaMembership] = []
         self._checked_at = -CHECKED_SECONDS
         self._opened = False
 
@@ -100,24 +101,27 @@ class KafkaStream:
         refuse_leaderless(self._topics, answer)
         self._checked_at = self._clock.monotonic()
 
-    async def subscribe(
-        self, topics: Sequence[str], group: str | None, start: Start
-    ) -> Subscription:
+    async def subscribe(self, topics: Sequence[str], start: Start) -> KafkaSubscription:
         """The subscription ends with the first StreamUnavailable of its fetch, or with the stream.
 
         Close it then, and subscribe again.
         """
+        seconds = self._settings.request_seconds
         opened = await subscribe(
-            self._connecting,
-            self._settings.request_seconds,
-            self._clock,
-            self._metadata,
-            topics,
-            group,
-            start,
+            self._connecting, seconds, self._clock, self._metadata, topics, start
         )
-        self._subscriptions = [it for it in self._subscriptions if not it.closed] + [opened]
+        self._remember(opened)
         return opened
+
+    async def join(self, topics: Sequence[str], group: str, member: Member) -> KafkaMembership:
+        await self._metadata.require(topics)
+        seconds = self._settings.request_seconds
+        opened = await join(self._connecting, seconds, topics, group, member, self._admin.ends)
+        self._remember(opened)
+        return opened
+
+    def _remember(self, opened: KafkaSubscription | KafkaMembership) -> None:
+        self._subscriptions = [it for it in self._subscriptions if not it.closed] + [opened]
 
     async def inspect(self, specs: Sequence[TopicSpec]) -> list[TopicState]:
         return await self._admin.inspect(specs)
@@ -127,6 +131,9 @@ class KafkaStream:
 
     async def ends(self, topics: Sequence[str]) -> Mapping[tuple[str, int], tuple[int, int]]:
         return await self._admin.ends(topics)
+
+    async def marks(self, topics: Sequence[str], group: str) -> Mapping[Place, Mark]:
+        return await self._admin.marks(topics, group)
 
     async def close(self) -> None:
         if self._opened:

@@ -33,6 +33,11 @@ REFUSALS = (
     foreign.InvalidTimestampError,
 )
 MISSING = (foreign.UnknownTopicOrPartitionError, foreign.InvalidTopicError)
+EVICTIONS = (
+    foreign.UnknownMemberIdError,
+    foreign.IllegalGenerationError,
+    foreign.RebalanceInProgressError,
+)
 # Only the operator can put these right, and each belongs to one setting.
 SETTINGS: Mapping[type[Exception], str] = {
     foreign.InvalidPartitionsError: "topics.partitions",
@@ -68,6 +73,11 @@ def from_code(code: int, message: str | None) -> Exception:
 
 def is_existing_topic(error: Exception) -> bool:
     return isinstance(error, foreign.TopicAlreadyExistsError)
+
+
+def is_eviction(error: BaseException) -> bool:
+    """The group goes on without us, or is dealing its partitions out anew."""
+    return isinstance(error, EVICTIONS)
 
 
 def creation_failure(topic: str, error: Exception) -> StreamError | Misconfigured:

@@ -9,7 +9,7 @@ from aiokafka import AIOKafkaConsumer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
-from trunkline.stream import TopicSpec, TopicState
+from trunkline.stream import Mark, Place, TopicSpec, TopicState
 from trunkline.stream.kafka_consumer import all_places, stop_consumer
 from trunkline.stream.kafka_errors import (
     FOREIGN,
@@ -76,6 +76,18 @@ class KafkaTopics:
         finally:
             await stop_consumer(consumer, self._seconds)
         return {(it.topic, it.partition): (first[it], following[it]) for it in places}
+
+    async def marks(self, topics: Sequence[str], group: str) -> Mapping[Place, Mark]:
+        places = await all_places(self._metadata, topics)
+        found = await self._ask_admin(
+            f"asking for the marks of {group}",
+            lambda it: it.list_consumer_group_offsets(group, partitions=places),
+        )
+        return {
+            (place.topic, place.partition): Mark(committed.offset, committed.metadata or "")
+            for place, committed in found.items()
+            if committed.offset >= 0  # -1 stands for nothing committed
+        }
 
     async def _visible(self, topics: Sequence[str]) -> None:
         """A created topic is not yet known to every broker, and has no leaders at first."""

@@ -2,82 +2,21 @@
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Self
 
-from trunkline.errors import (
-    GroupTaken,
-    RecordRefused,
-    StreamError,
-    StreamUnavailable,
-    TopicMissing,
-)
-from trunkline.stream import Delivery, Record, Start, TopicSpec, TopicState
-from trunkline.stream.embedded_topic import (
-    differences,
-    missing,
-    partition_of,
-    too_large,
-)
-
-Place = tuple[str, int]
-
-
-@dataclass(slots=True)
-class MemoryStorage:
-    """What outlives a MemoryStream: hand it to the next one to open the same records again."""
-
-    topics: dict[str, TopicSpec] = field(default_factory=dict)
-    logs: dict[Place, list[Delivery]] = field(default_factory=dict)
-    positions: dict[tuple[str, str, int], int] = field(default_factory=dict)
-    groups: set[str] = field(default_factory=set)
-    listeners: set[asyncio.Event] = field(default_factory=set)
-
-    def add(self, spec: TopicSpec) -> None:
-        if spec.name not in self.topics:
-            self.topics[spec.name] = spec
-            self.logs |= {(spec.name, partition): [] for partition in range(spec.partitions)}
-
-    def places(self, topics: Sequence[str]) -> list[Place]:
-        for topic in topics:
-            if topic not in self.topics:
-                raise TopicMissing(missing(topic))
-        return [(name, part) for name in topics for part in range(self.topics[name].partitions)]
-
-    def append(self, record: Record) -> StreamError | None:
-        spec = self.topics.get(record.topic)
-        if spec is None:
-            return TopicMissing(missing(record.topic))
-        size = len(record.key) + len(record.value)
-        size += sum(len(name) + len(text) for name, text in record.headers)
-        if size > spec.record_bytes_max:
-            return RecordRefused(too_large(size, spec))
-        partition = partition_of(record.key, spec.partitions)
-        log = self.logs[record.topic, partition]
-        log.append(
-            Delivery(
-                topic=record.topic,
-                partition=partition,
-                offset=len(log),
-                timestamp_ms=record.timestamp_ms,
-                key=record.key,
-                value=record.value,
-                headers=record.headers,
-            )
-        )
-        return None
+from trunkline.errors import StreamError, StreamUnavailable
+from trunkline.stream import Delivery, Mark, Member, Place, Record, Start, TopicSpec, TopicState
+from trunkline.stream.embedded_topic import differences
+from trunkline.stream.memory_group import MemoryGroup, MemoryMembership
+from trunkline.stream.memory_storage import MemoryStorage
 
 
 class MemorySubscription:
-    def __init__(
-        self, storage: MemoryStorage, group: str | None, positions: dict[Place, int]
-    ) -> None:
+    def __init__(self, storage: MemoryStorage, positions: dict[Place, int]) -> None:
         self._storage = storage
-        self._group = group
         self._positions = positions
         self._arrived = asyncio.Event()
-        self._closed = False
         storage.listeners.add(self._arrived)
 
     async def fetch(self, records_max: int, wait_seconds: float) -> list[Delivery]:
@@ -95,27 +34,20 @@ class MemorySubscription:
     def _take(self, records_max: int) -> list[Delivery]:
         found: list[Delivery] = []
         for place, position in self._positions.items():
-            log = self._storage.logs[place]
-            found += log[position : position + records_max - len(found)]
+            found += self._storage.read(place, position, records_max - len(found))
         for delivery in found:
             self._positions[delivery.topic, delivery.partition] = delivery.offset + 1
         return found
 
-    async def settle(self, topic: str, partition: int, next_offset: int) -> None:
-        if self._group is not None:
-            self._storage.positions[self._group, topic, partition] = next_offset
-
     async def close(self) -> None:
         self._storage.listeners.discard(self._arrived)
-        if self._group is not None and not self._closed:
-            self._storage.groups.discard(self._group)
-        self._closed = True
 
 
 class MemoryStream:
     """Set `failure` to make appends and checks fail; clear `gate` to hold appends where they are.
 
-    Both bite before anything is appended. What is appended stays in `storage`.
+    Both bite before anything is appended. What is appended stays in `storage`, where a member of
+    a group can be killed and a log be given gaps.
     """
 
     def __init__(
@@ -128,7 +60,7 @@ class MemoryStream:
         self.gate = asyncio.Event()
         self.gate.set()
         self._closed = False
-        self._subscriptions: list[MemorySubscription] = []
+        self._subscriptions: list[MemorySubscription | MemoryMembership] = []
 
     @property
     def records(self) -> list[Delivery]:
@@ -146,10 +78,7 @@ class MemoryStream:
         problem = self._problem()
         if problem:
             return [problem] * len(records)
-        results = [self.storage.append(record) for record in records]
-        for listener in self.storage.listeners:
-            listener.set()
-        return results
+        return [self.storage.append(record) for record in records]
 
     async def check(self) -> None:
         problem = self._problem()
@@ -159,21 +88,20 @@ class MemoryStream:
     def _problem(self) -> StreamError | None:
         return StreamUnavailable("the stream is closed") if self._closed else self.failure
 
-    async def subscribe(
-        self, topics: Sequence[str], group: str | None, start: Start
-    ) -> MemorySubscription:
-        places = self.storage.places(topics)
-        if group is not None:
-            if group in self.storage.groups:
-                raise GroupTaken(f"group {group} already has a consumer")
-            self.storage.groups.add(group)
-        positions = {}
-        for place in places:
-            begin = len(self.storage.logs[place]) if start is Start.LATEST else 0
-            positions[place] = self.storage.positions.get((group or "", *place), begin)
-        subscription = MemorySubscription(self.storage, group, positions)
+    async def subscribe(self, topics: Sequence[str], start: Start) -> MemorySubscription:
+        side = 1 if start is Start.LATEST else 0
+        positions = {it: self.storage.ends[it][side] for it in self.storage.places(topics)}
+        subscription = MemorySubscription(self.storage, positions)
         self._subscriptions.append(subscription)
         return subscription
+
+    async def join(self, topics: Sequence[str], group: str, member: Member) -> MemoryMembership:
+        self.storage.places(topics)
+        if group not in self.storage.groups:
+            self.storage.groups[group] = MemoryGroup(group, self.storage)
+        membership = self.storage.groups[group].join(topics, member)
+        self._subscriptions.append(membership)
+        return membership
 
     async def inspect(self, specs: Sequence[TopicSpec]) -> list[TopicState]:
         states = []
@@ -188,7 +116,12 @@ class MemoryStream:
             self.storage.add(spec)
 
     async def ends(self, topics: Sequence[str]) -> Mapping[Place, tuple[int, int]]:
-        return {place: (0, len(self.storage.logs[place])) for place in self.storage.places(topics)}
+        return {place: self.storage.ends[place] for place in self.storage.places(topics)}
+
+    async def marks(self, topics: Sequence[str], group: str) -> Mapping[Place, Mark]:
+        marks = self.storage.marks
+        places = self.storage.places(topics)
+        return {place: marks[group, place] for place in places if (group, place) in marks}
 
     async def close(self) -> None:
         self._closed = True

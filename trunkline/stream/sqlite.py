@@ -12,7 +12,7 @@ from typing import Self, TypeVar
 from trunkline.clock import Clock
 from trunkline.errors import Misconfigured, StreamError, StreamUnavailable, TopicMissing
 from trunkline.settings import SqliteSection
-from trunkline.stream import Record, Start, TopicSpec, TopicState
+from trunkline.stream import Mark, Member, Place, Record, Start, TopicSpec, TopicState
 from trunkline.stream import sqlite_retention as retention
 from trunkline.stream import sqlite_schema as schema
 from trunkline.stream.embedded_lock import GroupLock
@@ -20,7 +20,7 @@ from trunkline.stream.embedded_thread import JobThread, ThreadClosed
 from trunkline.stream.embedded_topic import differences, limited, missing
 from trunkline.stream.sqlite_append import Placement
 from trunkline.stream.sqlite_file import FileUnusable, SqliteFile
-from trunkline.stream.sqlite_schema import Place
+from trunkline.stream.sqlite_membership import SqliteMembership
 from trunkline.stream.sqlite_subscription import SqliteSubscription
 
 T = TypeVar("T")
@@ -52,7 +52,8 @@ class SqliteStream:
         self._writer = JobThread("stream-writer", clock)
         self._reader = JobThread("stream-reader", clock)
         self._failure: StreamUnavailable | None = StreamUnavailable("the stream is not started")
-        self._subscriptions: dict[SqliteSubscription, GroupLock | None] = {}
+        self._subscriptions: set[SqliteSubscription] = set()
+        self._memberships: set[SqliteMembership] = set()
         self._sweeping: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
@@ -89,40 +90,41 @@ class SqliteStream:
         if self._failure:
             await self._write(schema.probe)
 
-    async def subscribe(
-        self, topics: Sequence[str], group: str | None, start: Start
+    async def subscribe(self, topics: Sequence[str], start: Start) -> SqliteSubscription:
+        lanes = await self._lanes(topics)
+        ends = await self._read(schema.ends_of)
+        side = 1 if start is Start.LATEST else 0
+        return self._subscribe(lanes, {lane: ends[lane][side] for lane in lanes.values()})
+
+    def _subscribe(
+        self, lanes: Mapping[Place, int], positions: Mapping[int, int]
     ) -> SqliteSubscription:
-        lock = None
-        if group is not None:
-            lock = await self._run(self._reader, partial(GroupLock, self._path, group))
-        try:
-            lanes = await self._lanes(topics)
-            ends = await self._read(schema.ends_of)
-            positions = {
-                lane: ends[lane][1] if start is Start.LATEST else 0 for lane in lanes.values()
-            }
-            settling = None
-            if group is not None:
-                settled = await self._read(partial(schema.positions_of, group=group))
-                positions |= {lane: settled[lane] for lane in positions if lane in settled}
-                settling = partial(self._settle, group)
-        except BaseException:
-            if lock:
-                lock.release()
-            raise
         subscription = SqliteSubscription(
-            lanes, positions, self._read, settling, self._unsubscribe, self._settings.poll_seconds
+            lanes, positions, self._read, self._subscriptions.discard, self._settings.poll_seconds
         )
-        self._subscriptions[subscription] = lock
+        self._subscriptions.add(subscription)
         return subscription
 
-    async def _settle(self, group: str, positions: Mapping[int, int]) -> None:
-        await self._write(partial(schema.write_positions, group=group, positions=positions))
-
-    async def _unsubscribe(self, subscription: SqliteSubscription) -> None:
-        lock = self._subscriptions.pop(subscription, None)
-        if lock:
+    async def join(self, topics: Sequence[str], group: str, member: Member) -> SqliteMembership:
+        """All partitions at once: a group has one member here, or GroupTaken is raised."""
+        lock = await self._run(self._reader, partial(GroupLock, self._path, group))
+        try:
+            lanes = await self._lanes(topics)
+            marks = await self._read(partial(schema.marks_of, group=group))
+        except BaseException:
             lock.release()
+            raise
+        membership = SqliteMembership(
+            group,
+            member,
+            lanes,
+            marks,
+            self._subscribe(lanes, {lane: marks[lane].next_offset for lane in lanes.values()}),
+            self._write,
+            lock,
+        )
+        self._memberships = {it for it in self._memberships if not it.closed} | {membership}
+        return membership
 
     async def inspect(self, specs: Sequence[TopicSpec]) -> list[TopicState]:
         topics = await self._configured(self._read(schema.topics_of))
@@ -142,6 +144,11 @@ class SqliteStream:
         lanes = await self._lanes(topics)
         ends = await self._read(schema.ends_of)
         return {place: ends[lane] for place, lane in lanes.items()}
+
+    async def marks(self, topics: Sequence[str], group: str) -> Mapping[Place, Mark]:
+        lanes = await self._lanes(topics)
+        committed = await self._read(partial(schema.committed_by, group=group))
+        return {place: committed[lane] for place, lane in lanes.items() if lane in committed}
 
     async def sweep(self, now: float) -> int:
         """Delete what is older than its topic keeps it; returns how many records that were."""
@@ -171,6 +178,8 @@ class SqliteStream:
             with suppress(asyncio.CancelledError):
                 await self._sweeping
             self._sweeping = None
+        for membership in self._memberships:
+            await membership.close()
         for subscription in list(self._subscriptions):
             await subscription.close()
         for thread, file in ((self._writer, self._write_file), (self._reader, self._read_file)):

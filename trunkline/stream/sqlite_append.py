@@ -3,12 +3,11 @@
 from collections.abc import Mapping, Sequence
 
 from trunkline.errors import RecordRefused, StreamError, StreamUnavailable, TopicMissing
-from trunkline.stream import Record, TopicSpec
+from trunkline.stream import Place, Record, TopicSpec
 from trunkline.stream.embedded_topic import limited, missing, partition_of, too_large
 from trunkline.stream.sqlite_schema import (
     OFFSET_BITS,
     Connection,
-    Place,
     ends_of,
     insert,
     lanes_of,

@@ -150,7 +150,8 @@ class SqliteFile:
             return False
         if application == schema.APPLICATION_ID:
             raise FileUnusable(
-                f"{self._path} has layout {version}, this program knows {schema.VERSION}"
+                f"{self._path} has layout {version}, this program knows {schema.VERSION}: "
+                "read it with the version that made it, or move it away"
             )
         if tables or application or version:
             raise FileUnusable(f"{self._path} is the database of another program")

@@ -10,10 +10,10 @@ import struct
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
-from trunkline.stream import Delivery, Headers, TopicSpec
+from trunkline.stream import Delivery, Headers, Mark, Place, TopicSpec
 
 APPLICATION_ID = 0x54726B4C  # "TrkL": tells our files from other people's
-VERSION = 1
+VERSION = 2
 OFFSET_BITS = 40
 OFFSET_MASK = (1 << OFFSET_BITS) - 1
 
@@ -34,7 +34,7 @@ TABLES = (
     # The value comes last: what is read without it must not walk its overflow pages.
     """CREATE TABLE records(id INTEGER PRIMARY KEY, timestamp_ms INTEGER, key BLOB, headers BLOB,
     value BLOB) STRICT""",
-    """CREATE TABLE positions(consumers TEXT, lane INTEGER, next_offset INTEGER,
+    """CREATE TABLE marks(consumers TEXT, lane INTEGER, next_offset INTEGER, note TEXT,
     PRIMARY KEY(consumers, lane)) STRICT, WITHOUT ROWID""",
     "CREATE TABLE probe(id INTEGER PRIMARY KEY, filler BLOB) STRICT",
     f"PRAGMA application_id={APPLICATION_ID}",
@@ -55,8 +55,6 @@ _ENDS = """
     SELECT json_group_array(json_array(lane, first_offset,
         (SELECT max(id) FROM records WHERE id >= lane << 40 AND id < (lane + 1) << 40)))
     FROM lanes"""
-
-Place = tuple[str, int]
 
 
 class Cursor(Protocol):
@@ -173,19 +171,28 @@ def read(
     return found
 
 
-def positions_of(connection: Connection, group: str) -> dict[int, int]:
+def committed_by(connection: Connection, group: str) -> dict[int, Mark]:
+    """For every lane where the group committed anything, what that was."""
     rows = connection.execute(
-        "SELECT lane, next_offset FROM positions WHERE consumers = ?", (group,)
+        "SELECT lane, next_offset, note FROM marks WHERE consumers = ?", (group,)
     ).fetchall()
-    return dict(rows)
+    return {lane: Mark(next_offset, note) for lane, next_offset, note in rows}
 
 
-def write_positions(connection: Connection, group: str, positions: Mapping[int, int]) -> None:
-    for lane, next_offset in positions.items():
+def marks_of(connection: Connection, group: str) -> dict[int, Mark]:
+    """For every lane what the group committed, moved up to what is kept."""
+    committed = committed_by(connection, group)
+    found = {}
+    for lane, (first, _) in ends_of(connection).items():
+        mark = committed.get(lane, Mark(first))
+        found[lane] = mark if mark.next_offset >= first else Mark(first)
+    return found
+
+
+def write_marks(connection: Connection, group: str, marks: Mapping[int, Mark]) -> None:
+    for lane, mark in marks.items():
         connection.execute(
-            "INSERT INTO positions VALUES (?,?,?)"
-            " ON CONFLICT DO UPDATE SET next_offset = excluded.next_offset",
-            (group, lane, next_offset),
+            "REPLACE INTO marks VALUES (?,?,?,?)", (group, lane, mark.next_offset, mark.note)
         )
 
 

@@ -1,11 +1,11 @@
-"""Reads the embedded stream lane by lane, fairly, and notes what is settled."""
+"""Reads the embedded stream lane by lane, fairly, from positions of its own."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from typing import Any
 
-from trunkline.stream import Delivery
-from trunkline.stream.sqlite_schema import Connection, Place, ends_of, read
+from trunkline.stream import Delivery, Place
+from trunkline.stream.sqlite_schema import Connection, ends_of, read
 
 # One fetch holds at most this and one record more in memory.
 FETCH_BYTES_MAX = 8_388_608
@@ -19,30 +19,30 @@ class SqliteSubscription:
         lanes: Mapping[Place, int],
         positions: Mapping[int, int],
         reading: Callable[[Job], Awaitable[Any]],
-        settling: Callable[[Mapping[int, int]], Awaitable[None]] | None,
-        closing: Callable[["SqliteSubscription"], Awaitable[None]],
+        closing: Callable[["SqliteSubscription"], None],
         poll_seconds: float,
     ) -> None:
         self._lanes = dict(lanes)
         self._places = {lane: place for place, lane in lanes.items()}
         self._positions = dict(positions)
         self._reading = reading
-        self._settling = settling
         self._closing = closing
         self._poll_seconds = poll_seconds
         self._seen: object = None
         self._turn = 0
-        self._unsettled: dict[int, int] = {}
-        self._settle_turn = asyncio.Lock()
         self.arrived = asyncio.Event()
 
-    async def fetch(self, records_max: int, wait_seconds: float) -> list[Delivery]:
+    async def fetch(
+        self, records_max: int, wait_seconds: float, held: Collection[Place] = ()
+    ) -> list[Delivery]:
+        """Of held places nothing is read, and their position stays."""
         loop = asyncio.get_running_loop()
         deadline = loop.time() + wait_seconds
+        lanes = frozenset(self._lanes[place] for place in held if place in self._lanes)
         while True:
             # Before looking, so that what arrives while we look makes us look again.
             self.arrived.clear()
-            found: list[Delivery] = await self._reading(lambda c: self._look(c, records_max))
+            found: list[Delivery] = await self._reading(lambda c: self._look(c, records_max, lanes))
             left = deadline - loop.time()
             if found or left <= 0:
                 break
@@ -55,12 +55,14 @@ class SqliteSubscription:
             self._positions[self._lanes[delivery.topic, delivery.partition]] = delivery.offset + 1
         return found
 
-    def _look(self, connection: Connection, records_max: int) -> list[Delivery]:
+    def _look(
+        self, connection: Connection, records_max: int, held: frozenset[int]
+    ) -> list[Delivery]:
         # With the connection itself, because a reopened one counts from anywhere.
-        version = connection, connection.execute("PRAGMA data_version").fetchone()
+        version = connection, connection.execute("PRAGMA data_version").fetchone(), held
         if version == self._seen:
             return []
-        spans = self._news(ends_of(connection))
+        spans = self._news(ends_of(connection), held)
         found: list[Delivery] = []
         size = 0
         for number, (lane, span) in enumerate(spans):
@@ -74,31 +76,18 @@ class SqliteSubscription:
             self._seen = version
         return found
 
-    def _news(self, ends: Mapping[int, tuple[int, int]]) -> list[tuple[int, range]]:
+    def _news(
+        self, ends: Mapping[int, tuple[int, int]], held: frozenset[int]
+    ) -> list[tuple[int, range]]:
         """Unread offsets per lane, beginning with another lane each time."""
         spans = []
         for lane, position in self._positions.items():
             first, following = ends[lane]
             span = range(max(position, first), following)
-            if span:
+            if span and lane not in held:
                 spans.append((lane, span))
         self._turn = (self._turn + 1) % max(1, len(spans))
         return spans[self._turn :] + spans[: self._turn]
 
-    async def settle(self, topic: str, partition: int, next_offset: int) -> None:
-        if self._settling is None:
-            return
-        self._unsettled[self._lanes[topic, partition]] = next_offset
-        # Whoever comes while one write is under way goes with the next, all in one transaction.
-        async with self._settle_turn:
-            batch, self._unsettled = self._unsettled, {}
-            if not batch:
-                return
-            try:
-                await self._settling(batch)
-            except BaseException:
-                self._unsettled = batch | self._unsettled
-                raise
-
     async def close(self) -> None:
-        await self._closing(self)
+        self._closing(self)
