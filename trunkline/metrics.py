@@ -1,90 +1,106 @@
-"""Every metric, with its meaning and its closed set of labels; a dashboard may name only these.
+"""Every metric, with its meaning and its closed set of labels; a dashboard may name only these."""
 
-Counting happens several times per webhook, so counts are plain integers that the Prometheus
-library reads when somebody scrapes: its own counters cost ten times as much per event.
-"""
-
-from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator
 
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
 from prometheus_client import generate_latest as render
-from prometheus_client.core import (
-    CounterMetricFamily,
-    GaugeMetricFamily,
-    HistogramMetricFamily,
-    Metric,
-)
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+
+from trunkline.instruments import Count, Counts, Level, Spread, Spreads, Table
 
 VERDICTS = ("accepted", "quarantined", "refused", "unavailable", "gone")
+OUTCOMES = ("done", "skipped", "stale", "deferred", "dead")
 
 _ANSWER_SECONDS = (
     0.0005, 0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.015, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5,
 )  # fmt: skip
+_EVENT_AGE_SECONDS = (
+    0.005, 0.01, 0.02, 0.04, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 3_600, 86_400,
+)  # fmt: skip
+_QUEUE_SECONDS = (0.0005, 0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5, 30, 300)
+_REBALANCE_SECONDS = (0.1, 0.5, 1, 2, 3, 5, 8, 10, 15, 30, 60)
 _SKEW_SECONDS = (-300, -60, -5, -1, 0, 1, 2, 5, 10, 30, 60, 300)
 
 
-class Counts:
-    """A counter for each value of one label: `counts.of["refused"] += 1`."""
+class ProcessorMetrics:
+    """Of the worker, by processor. Delivered = the settled + in flight + abandoned, at any time."""
 
-    def __init__(self, name: str, meaning: str, label: str, values: Iterable[str] = ()) -> None:
-        self.of = dict.fromkeys(values, 0)
-        self._described = (name, meaning, label)
-
-    def total(self) -> int:
-        return sum(self.of.values())
-
-    def family(self) -> Metric:
-        name, meaning, label = self._described
-        family = CounterMetricFamily(name, meaning, labels=[label])
-        for value, count in self.of.items():
-            family.add_metric([value], count)
-        return family
-
-
-class Count:
-    """A counter without labels."""
-
-    def __init__(self, name: str, meaning: str) -> None:
-        self.value = 0
-        self._described = (name, meaning)
-
-    def family(self) -> Metric:
-        return CounterMetricFamily(*self._described, value=self.value)
-
-
-class Level:
-    """A gauge: set by whoever knows, at the latest before a scrape."""
-
-    def __init__(self, name: str, meaning: str) -> None:
-        self.value: float = 0
-        self._described = (name, meaning)
-
-    def family(self) -> Metric:
-        return GaugeMetricFamily(*self._described, value=self.value)
-
-
-class Spread:
-    """A histogram."""
-
-    def __init__(self, name: str, meaning: str, bounds: Sequence[float]) -> None:
-        self.bounds = tuple(bounds)
-        self.counts = [0] * (len(bounds) + 1)
-        self.sum = 0.0
-        self._described = (name, meaning)
-
-    def observe(self, value: float) -> None:
-        self.counts[bisect_left(self.bounds, value)] += 1
-        self.sum += value
-
-    def family(self) -> Metric:
-        buckets, below = [], 0
-        for bound, count in zip((*self.bounds, float("inf")), self.counts, strict=True):
-            below += count
-            buckets.append(("+Inf" if bound == float("inf") else str(float(bound)), below))
-        # The format has no sum for a histogram with negative bounds: it would not only grow.
-        total = None if self.bounds[0] < 0 else self.sum
-        return HistogramMetricFamily(*self._described, buckets=buckets, sum_value=total)
+    def __init__(self) -> None:
+        counter, gauge = CounterMetricFamily, GaugeMetricFamily
+        self.settled = Table(
+            counter,
+            "trunkline_settled",
+            "Events that came to their end, by outcome.",
+            "processor",
+            "outcome",
+        )
+        self.delivered = Table(
+            counter, "trunkline_delivered", "Events taken in from the stream.", "processor"
+        )
+        self.abandoned = Table(
+            counter,
+            "trunkline_abandoned",
+            "Events taken in and let go of unsettled, with their partition; they come again.",
+            "processor",
+        )
+        self.in_flight = Table(
+            gauge, "trunkline_in_flight", "Events taken in and not settled yet.", "processor"
+        )
+        self.dead = Table(
+            counter, "trunkline_dead", "Dead letters posted, by reason.", "processor", "reason"
+        )
+        self.circuit_open = Table(
+            gauge,
+            "trunkline_circuit_open",
+            "Workers of this process that wait because this circuit is open.",
+            "circuit",
+        )
+        self.retries = Table(
+            counter, "trunkline_retries", "Attempts that are made once more.", "processor"
+        )
+        self.rebalances = Table(
+            counter, "trunkline_rebalances", "Times that partitions were assigned.", "processor"
+        )
+        self.rebalance_seconds = Spreads(
+            "trunkline_rebalance_seconds",
+            "From having to let go of partitions to having some again.",
+            "processor",
+            _REBALANCE_SECONDS,
+        )
+        self.event_age_seconds = Spreads(
+            "trunkline_event_age_seconds",
+            "From a webhook's arrival to the end of its event.",
+            "processor",
+            _EVENT_AGE_SECONDS,
+        )
+        self.queue_seconds = Spreads(
+            "trunkline_queue_seconds",
+            "From being taken in to being run for the first time.",
+            "processor",
+            _QUEUE_SECONDS,
+        )
+        self.lag_events = Table(
+            gauge,
+            "trunkline_lag_events",
+            "From the mark to the end of the stream, in partitions of this process.",
+            "processor",
+            "topic",
+        )
+        self.watermark_age_seconds = Table(
+            gauge,
+            "trunkline_watermark_age_seconds",
+            "Age of the oldest event taken in and not settled.",
+            "processor",
+        )
+        self.note_bytes = Table(
+            gauge, "trunkline_note_bytes", "The longest note of a mark, of 3072.", "processor"
+        )
+        self.notes_ignored = Table(
+            counter,
+            "trunkline_notes_ignored",
+            "Notes that could not be used: what they called settled is done again.",
+            "processor",
+        )
 
 
 class Metrics:
@@ -143,6 +159,8 @@ class Metrics:
             "Key files whose newest content cannot be used; their last good keys stay in force.",
         )
 
+        self.processors = ProcessorMetrics()
+
         # The process.
         self.ready = Level("trunkline_ready", "1 while /readyz says yes.")
         self.loop_lag = Level(
@@ -159,8 +177,8 @@ class Metrics:
         self._registry.register(self)
 
     def collect(self) -> Iterator[Metric]:
-        for metric in vars(self).values():
-            if isinstance(metric, Counts | Count | Level | Spread):
+        for metric in (*vars(self).values(), *vars(self.processors).values()):
+            if isinstance(metric, Counts | Count | Level | Spread | Table | Spreads):
                 yield metric.family()
 
     def exposition(self) -> bytes:

@@ -115,6 +115,43 @@ class ArchiveSection(Section):
     origins: TextList = []
 
 
+class LakeSection(Section):
+    """A file holds what arrived within so many seconds of its first record, or less."""
+
+    cut_seconds: float = Field(10.0, gt=0, le=3600)
+    cut_records_max: int = Field(5_000, ge=1, le=100_000)
+    cut_bytes_max: int = Field(8_388_608, ge=65_536, le=268_435_456)
+
+
+class WorkerSection(Section):
+    """How events are worked off, for every processor."""
+
+    concurrency: int = Field(100, ge=1, le=10_000)
+    fetch_records_max: int = Field(250, ge=1, le=10_000)
+    fetch_wait_seconds: float = Field(0.5, gt=0, le=10)
+    place_records_max: int = Field(500, ge=1, le=100_000)
+    place_bytes_max: int = Field(8 * 1024 * 1024, ge=65_536)
+    held_bytes_max: int = Field(256 * 1024 * 1024, ge=1_000_000)
+    commit_seconds: float = Field(1.0, gt=0, le=60)
+    commit_settles: int = Field(1_000, ge=1)
+    retry_attempts_max: int = Field(10, ge=1, le=1_000)
+    retry_seconds_max: float = Field(60.0, gt=0)
+    retry_first_seconds: float = Field(0.2, gt=0, le=60)
+    retry_most_seconds: float = Field(10.0, gt=0, le=3600)
+    revoke_seconds: float = Field(3.0, ge=0, le=60, description="half of the group's patience")
+    drain_seconds: float = Field(10.0, ge=0, le=3600)
+    rejoin_most_seconds: float = Field(10.0, gt=0, le=300)
+    lag_interval_seconds: float = Field(5.0, gt=0, le=300)
+    stall_seconds: float = Field(300.0, gt=0)
+    circuit_window_seconds: float = Field(60.0, gt=0, le=3600)
+    circuit_attempts_min: int = Field(20, ge=1)
+    circuit_failed_share: float = Field(0.5, gt=0, le=1)
+    circuit_probe_first_seconds: float = Field(1.0, gt=0, le=60)
+    circuit_probe_most_seconds: float = Field(30.0, gt=0, le=3600)
+    circuit_dead_max: int = Field(60, ge=1, description="dead letters within the window")
+    circuit_dead_share: float = Field(0.1, ge=0, le=1)
+
+
 class TopicsSection(Section):
     prefix: str = Field("", pattern=r"^[A-Za-z0-9._-]{0,100}$")
     partitions: int = Field(12, ge=1, le=1_000)
@@ -167,6 +204,8 @@ class Settings(Section):
     probe: ProbeSection = ProbeSection()
     console: ConsoleSection = ConsoleSection()
     archive: ArchiveSection = ArchiveSection()
+    lake: LakeSection = LakeSection()
+    worker: WorkerSection = WorkerSection()
     topics: TopicsSection = TopicsSection()
     sqlite: SqliteSection = SqliteSection()
     kafka: KafkaSection = KafkaSection()

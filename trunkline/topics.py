@@ -16,9 +16,20 @@ RESULTS = "trunkline.results"
 CHANGES = "trunkline.changes"
 DEAD = "trunkline.dead"
 
+# Where deferred deliveries wait, by the seconds they do: each is addressed to one processor.
+DEFERRED = {
+    1: "trunkline.deferred.1s",
+    10: "trunkline.deferred.10s",
+    60: "trunkline.deferred.1m",
+    600: "trunkline.deferred.10m",
+    3_600: "trunkline.deferred.1h",
+}
+_DEFERRED_PARTITIONS = 3  # at most: every processor that defers reads all of them
+_DEFERRED_HOURS = 24  # at least: what waits an hour must not be forgotten within it
+
 # What the door may write to; it is ready when these exist.
 INGESTED = (CALLS, RECORDINGS, VIDEO, OTHER, QUARANTINE)
-ALL = (*INGESTED, COMMANDS, RESULTS, CHANGES, DEAD)
+ALL = (*INGESTED, COMMANDS, RESULTS, CHANGES, DEAD, *DEFERRED.values())
 
 
 def route(event_type: str) -> str:
@@ -46,12 +57,16 @@ def specs(section: TopicsSection) -> tuple[TopicSpec, ...]:
 
 def _spec(topic: str, section: TopicsSection) -> TopicSpec:
     own = section.overrides.get(topic, TopicOverride())
+    partitions, hours = section.partitions, section.retention_hours
+    if topic in DEFERRED.values():
+        partitions = min(partitions, _DEFERRED_PARTITIONS)
+        hours = max(hours, _DEFERRED_HOURS)
     return TopicSpec(
         name=section.prefix + topic,
-        partitions=own.partitions or section.partitions,
+        partitions=own.partitions or partitions,
         replicas=own.replicas or section.replicas,
         in_sync_replicas_min=own.in_sync_replicas_min or section.in_sync_replicas_min,
-        retention_ms=(own.retention_hours or section.retention_hours) * 3_600_000,
+        retention_ms=(own.retention_hours or hours) * 3_600_000,
         compacted=own.compacted or False,
         record_bytes_max=own.record_bytes_max or section.record_bytes_max,
     )

@@ -6,7 +6,8 @@ import pytest
 from prometheus_client import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
-from trunkline.metrics import VERDICTS, Metrics, Spread
+from trunkline.instruments import Spread
+from trunkline.metrics import VERDICTS, Metrics
 
 
 def families(metrics: Metrics) -> dict[str, Metric]:

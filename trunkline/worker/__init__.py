@@ -1,0 +1,1 @@
+"""The only loop: events in order by line, each to its outcome, exactly accounted."""
