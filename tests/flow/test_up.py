@@ -101,7 +101,7 @@ async def _newest_event(path: Path) -> Envelope:
     settings = Settings()
     specs = topics.specs(settings.topics)
     async with SqliteStream(path, SqliteSection(), specs, SystemClock()) as stream:
-        following = await stream.subscribe([topics.CALLS], None, Start.LATEST)
+        following = await stream.subscribe([topics.CALLS], Start.LATEST)
         while not (found := await following.fetch(1, 5)):
             pass
         await following.close()

@@ -14,6 +14,9 @@ OK, FAILED, USAGE, NOT_REACHABLE = range(4)
 COMMANDS = {
     "up": "run everything on this machine, with live synthetic traffic",
     "ingest": "the door: receive, prove and keep webhooks",
+    "process": "run processors: react to events, in order, until told to stop",
+    "dead": "list, show, replay or drop what could not be processed",
+    "audit": "whether every event is accounted for",
     "topics": "plan or apply: what topics the stream should have",
     "tail": "show events as they arrive",
     "explain": "why a webhook was refused",
