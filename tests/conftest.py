@@ -4,12 +4,18 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from tests.kafka_server import kafka_server
 
 __all__ = ["kafka_server"]
 
 REPORT = "FAULT_REPORT"
+
+# The same examples every time: a build must not depend on the dice, nor on how fast they are cast.
+# `--hypothesis-profile=default` casts them anew.
+settings.register_profile("repeatable", derandomize=True, deadline=None)
+settings.load_profile("repeatable")
 
 
 @pytest.fixture(scope="session", autouse=True)

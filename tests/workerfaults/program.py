@@ -67,7 +67,7 @@ class Obedient:
 def _wish(value: bytes | None) -> dict[str, Any]:
     try:
         wish = json.loads(value or b"{}")
-    except ValueError:
+    except (ValueError, RecursionError):  # brackets without end
         return {}
     return wish if isinstance(wish, dict) else {}
 
