@@ -87,7 +87,7 @@ class SqliteRig:
             await stream._write(drop)
 
     async def gap(self, place: Place) -> None:
-        raise NotImplementedError
+        raise AssertionError(f"{place}: the embedded stream gives every offset to a record")
 
     async def foreign(self, place: Place, key: bytes | None, value: bytes | None) -> None:
-        raise NotImplementedError
+        raise AssertionError(f"{place}: nobody else writes {key!r}, {value!r} here")
